@@ -1,0 +1,1 @@
+"""The edge's vocabulary: request, response, body, page, problem, principal. It knows HTTP and no context."""
