@@ -14,7 +14,7 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
         --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint fmt lock setup clean
+.PHONY: help run test bench lint fmt docs lock setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(DEV_STAMP) ## Check style, types and imports only
 fmt: $(DEV_STAMP) ## Format the code and mend what can be mended safely
 	@ruff format .
 	@ruff check --fix .
+
+docs: $(DEV_STAMP) ## Write the pages that are made from contracts and settings
+	@python -m tests.tidy.reference
 
 lock: $(DEV_STAMP) ## Choose newer versions of the dependencies and pin them with their hashes
 	@$(LOCK) --upgrade --group build --output-file requirements.lock

@@ -19,6 +19,7 @@ CONTEXTS = (
     "classification",
     "connectors",
     "exports",
+    "imports",
     "ingestion",
     "integrity",
     "messaging",

@@ -70,8 +70,7 @@ def test_nothing_committed_names_a_desk_or_a_registry() -> None:
     for path in committed():
         if (
             path.name.startswith(LICENCES)
-            or path.suffix in DATA
-            and path.suffix != ".lock"
+            or (path.suffix in DATA and path.suffix != ".lock")
             or path.parent == ROOT / "tests/tidy"
         ):
             continue
