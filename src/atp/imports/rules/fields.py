@@ -19,6 +19,7 @@ NAME_CHARS_MAX = 512
 PATH_CHARS_MAX = 4096
 KEY_CHARS_MAX = 255
 
+_NOTHING = frozenset(("", "-"))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
 
@@ -26,7 +27,7 @@ _NOT_PRINTABLE = re.compile(r"[^ -~]")
 def said(value: object) -> str | None:
     """Return a text that says something: not empty and not the `-` by which Windows says nothing."""
     if type(value) is str:
-        return value if value not in {"", "-"} else None
+        return None if value in _NOTHING else value
     return str(value) if type(value) is int else None
 
 
@@ -35,7 +36,7 @@ def bounded(value: str, limit: int) -> str:
 
     What is cut gets the digest of the whole, so that two long identifiers never become one.
     """
-    if _CONTROL.search(value):
+    if not value.isprintable() and _CONTROL.search(value):
         value = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
     if len(value) <= limit:
         return value
@@ -54,7 +55,7 @@ def label(value: str) -> str:
 
 def idempotency_key(value: str) -> str:
     """Return `value`, or its digest behind its beginning where it is not a printable ASCII text of 255."""
-    if len(value) <= KEY_CHARS_MAX and not _NOT_PRINTABLE.search(value) and value == value.strip():
+    if len(value) <= KEY_CHARS_MAX and value.isascii() and value.isprintable() and value == value.strip():
         return value
     plain = _NOT_PRINTABLE.sub("?", value).strip()[: KEY_CHARS_MAX - 33]
     return f"{plain}~{sha256(value.encode()).hexdigest()[:32]}"

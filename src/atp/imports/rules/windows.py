@@ -22,7 +22,6 @@ from atp.imports.rules.fields import (
     identifier,
     label,
     said,
-    utc_time,
 )
 from atp.imports.rules.original import parse_object
 from atp.imports.rules.windows_ids import PROVIDERS, Meaning
@@ -39,6 +38,7 @@ _LOCAL_SIDS = {"S-1-5-18", "S-1-5-19", "S-1-5-20"}
 _NOBODY = {"S-1-0-0", None}
 _ADDRESSES = ("IpAddress", "SourceIp", "SourceAddress")
 _SESSIONS = ("SubjectLogonId", "LogonId", "TargetLogonId")
+_NO_SESSION = "0x0"
 _PROCESSES = ("Image", "SourceImage", "Application", "ProcessName")
 _POWERSHELL_USER = re.compile(r"^\s*(?:UserId=|User = )([^\r\n]+?)\s*$", re.MULTILINE)
 _KINDS = {"key": "registry-key"}
@@ -75,8 +75,8 @@ def map_record(source: dict[str, Any], original: dict[str, Any] | str) -> dict[s
         "context": _context(source, host),
         "payload": {"original": original, "import": how},
     }
-    if observed := utc_time(str(source.get("@timestamp"))):
-        event["observedAt"] = observed
+    if (stamp := _instant(source.get("@timestamp"))) is not None:
+        event["observedAt"] = _checked(stamp, "@timestamp")[0]
     if activity := said(source.get("ActivityID")):
         event["correlation"] = {"requestId": bounded(activity.strip("{}") or activity, 128)}
     if (record := said(source.get("RecordNumber"))) and (channel := said(source.get("Channel"))):
@@ -91,8 +91,8 @@ def _occurred(source: dict[str, Any]) -> tuple[str, str]:
     if (act := _without_zone(source.get("UtcTime"))) is not None:
         return _checked(act, "UtcTime")
     written = source.get("EventTime")
-    if type(written) is str and (zoned := utc_time(written)):
-        return zoned, "EventTime"
+    if (zoned := _instant(written)) is not None:
+        return _checked(zoned, "EventTime")
     local = _without_zone(written)
     received, stamp = _without_zone(source.get("EventReceivedTime")), _instant(source.get("@timestamp"))
     if local is not None and stamp is not None:
@@ -169,8 +169,12 @@ def _account(host: str, name: str, domain: object, sid: object) -> dict[str, Any
     authority = said(domain)
     full = f"{authority}\\{name}" if authority and "\\" not in name and "@" not in name else name
     sid = said(sid)
-    if sid in _LOCAL_SIDS:
-        return {"type": "system", "id": identifier(f"{host}:{sid}"), "name": bounded(full, NAME_CHARS_MAX)}
+    if sid in _LOCAL_SIDS or (sid is None and full.startswith("NT AUTHORITY\\")):
+        return {
+            "type": "system",
+            "id": identifier(f"{host}:{sid or full}"),
+            "name": bounded(full, NAME_CHARS_MAX),
+        }
     kind = "machine" if name.partition("@")[0].endswith("$") else "user"
     return {
         "type": kind,
@@ -227,7 +231,7 @@ def _context(source: dict[str, Any], host: str) -> dict[str, Any]:
             context["ip"] = ip
             break
     for field in _SESSIONS:
-        if value := said(source.get(field)):
+        if (value := said(source.get(field))) and value != _NO_SESSION:
             context["sessionId"] = bounded(value, NAME_CHARS_MAX)
             break
     for field in _PROCESSES:
