@@ -68,6 +68,8 @@ def test_a_statement_on_a_tenants_table_names_the_tenant() -> None:
     bad = []
     for module in program():
         for text, line in _statements(module):
+            if re.match(r"\s*INSERT\b.*\{…\}", text, re.DOTALL):
+                continue  # Its columns are spliced in; a tenant column is NOT NULL, so it cannot be forgotten.
             touched = set(re.findall(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(\w+)", text)) & tables
             if (
                 touched
