@@ -10,14 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Literal, Protocol, TypeVar
 
+from atp.kernel.errors import Problem
+
 T = TypeVar("T")
 SqlValue = str | int | float | bytes | None
 Row = tuple[SqlValue, ...]
 Dialect = Literal["sqlite", "postgresql"]
 
 
-class StorageUnavailable(Exception):
+class StorageUnavailable(Problem):
     """The database refused or failed the work: a full disk, an I/O error, a lost server. Nothing was committed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("STORAGE_UNAVAILABLE", message, retry_after=1.0)
 
 
 class CommitUncertain(StorageUnavailable):

@@ -215,12 +215,12 @@ class SqliteDatabase:
             if self._closed:
                 return
             self._closed = True
-            self._work.put(None)
-        self._thread.join()
         self._readers.shutdown(wait=True)
         for raw in self._reader_connections:
             with suppress(apsw.Error):
                 raw.close()
+        self._work.put(None)  # The writer closes last, so that it folds the write-ahead log into the file.
+        self._thread.join()
         os.close(self._lock_file)
 
 

@@ -45,7 +45,9 @@ def format_us(us: int) -> str:
 @lru_cache(maxsize=4096)
 def _parse_second(day: str, clock: str) -> int:
     leap = clock.endswith(":60")
-    moment = datetime.strptime(f"{day}T{clock[:6]}59+0000" if leap else f"{day}T{clock}+0000", "%Y-%m-%dT%H:%M:%S%z")
+    moment = datetime.strptime(
+        f"{day}T{clock[:6]}59+0000" if leap else f"{day}T{clock}+0000", "%Y-%m-%dT%H:%M:%S%z"
+    )
     return (moment - _EPOCH) // timedelta(seconds=1) + leap
 
 

@@ -69,3 +69,16 @@ class UlidFactory:
     def after(self, raw: bytes) -> None:
         """Continue behind `raw`, the greatest identifier already stored."""
         self._last = max(self._last, int.from_bytes(raw, "big"))
+
+
+def encode_ulids(raws: list[bytes]) -> list[str]:
+    """Return the texts of ULIDs made together: their first 110 bits rarely differ, so their text is reused."""
+    texts: list[str] = []
+    high, prefix = -1, ""
+    for raw in raws:
+        number = int.from_bytes(raw, "big")
+        if number >> 20 != high:
+            high = number >> 20
+            prefix = encode_ulid(raw)[:22]
+        texts.append(prefix + _PAIRS[number >> 10 & 1023] + _PAIRS[number & 1023])
+    return texts

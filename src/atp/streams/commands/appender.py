@@ -1,0 +1,125 @@
+"""Group commit: requests that arrive while one transaction is being written share the next one."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from atp.engine.database import Connection, Database
+from atp.kernel.errors import Problem
+from atp.kernel.ids import TenantId
+from atp.streams.commands.ledger import Ledger
+from atp.streams.model import NewRecord, Outcome
+
+GROUP_RECORDS: Final = 2_000
+"""Records committed together at most; two full batches, so that a large backlog does not delay its first."""
+QUEUE_RECORDS: Final = 20_000
+"""Records that may wait; beyond it the caller is told to come back (503), because waiting would be a lie."""
+RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(slots=True)
+class _Request:
+    tenant: TenantId
+    records: Sequence[NewRecord]
+    atomic: bool
+    future: Future[list[Outcome]] = field(default_factory=Future)
+
+
+class Appender:
+    """The front door of the ledger for many producers.
+
+    State: `_waiting` and `_running` are guarded by `_lock`. At most one group is with the database at a time;
+    while it is being made durable the next one gathers, so the group grows with the load and a lone request
+    waits for nobody.
+    """
+
+    def __init__(
+        self, database: Database, ledger: Ledger, *, on_commit: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_commit` is called after each durable group, on the writer thread; it must be quick."""
+        self._database = database
+        self._ledger = ledger
+        self._on_commit = on_commit
+        self._lock = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._waiting_records = 0
+        self._running = False
+
+    @property
+    def queued(self) -> int:
+        """Records waiting for their transaction."""
+        return self._waiting_records
+
+    def append(
+        self, tenant: TenantId, records: Sequence[NewRecord], *, atomic: bool = False
+    ) -> Future[list[Outcome]]:
+        """Queue records; the future resolves, after the commit is durable, with an outcome for each.
+
+        Raises OVERLOADED when too many wait. The future fails with StorageUnavailable when the database does;
+        then nothing of the group was stored.
+        """
+        request = _Request(tenant, records, atomic)
+        with self._lock:
+            if self._waiting_records and self._waiting_records + len(records) > QUEUE_RECORDS:
+                raise Problem("OVERLOADED", retry_after=RETRY_SECONDS)
+            self._waiting.append(request)
+            self._waiting_records += len(records)
+            start, self._running = not self._running, True
+        if start:
+            self._start()
+        return request.future
+
+    def _start(self) -> None:
+        group: list[_Request] = []
+
+        def work(connection: Connection) -> list[list[Outcome]]:
+            self._gather(group)
+            return [
+                self._ledger.append(connection, request.tenant, request.records, atomic=request.atomic)
+                for request in group
+            ]
+
+        try:
+            self._database.write(work).add_done_callback(lambda done: self._finish(group, done))
+        except BaseException as error:
+            self._gather(group)
+            self._settle(group, None, error)
+            with self._lock:
+                self._running = False
+
+    def _gather(self, group: list[_Request]) -> None:
+        """Move waiting requests into the group, at the moment the writer is free for them."""
+        size = 0
+        with self._lock:
+            while self._waiting and (not group or size + len(self._waiting[0].records) <= GROUP_RECORDS):
+                request = self._waiting.popleft()
+                size += len(request.records)
+                group.append(request)
+            self._waiting_records -= size
+
+    def _finish(self, group: list[_Request], done: Future[list[list[Outcome]]]) -> None:
+        error = done.exception()
+        if error is not None and not group:
+            self._gather(group)  # The transaction never began: those who wait for it must hear so.
+        with self._lock:
+            more = self._running = bool(self._waiting)
+        if more:
+            self._start()
+        self._settle(group, None if error else done.result(), error)
+        if error is None:
+            self._on_commit()
+
+    @staticmethod
+    def _settle(
+        group: Sequence[_Request], results: list[list[Outcome]] | None, error: BaseException | None
+    ) -> None:
+        for index, request in enumerate(group):
+            if results is None:
+                request.future.set_exception(error or RuntimeError("the writer gave no result"))
+            else:
+                request.future.set_result(results[index])

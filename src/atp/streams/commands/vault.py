@@ -1,0 +1,262 @@
+"""Keys of tenants and data subjects, and the sealing of values under them.
+
+Master key → tenant wrapping key → subject key → disclosure box, each AES-256-GCM. Beside the wrapping key, which
+can be rotated, a tenant has an index secret that never changes: pseudonyms and subject references depend on it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from atp.engine.database import Connection, Database
+from atp.engine.keys import KEY_SIZE, NONCE_SIZE, KeyRing, KeyUnavailable, Wrapper, derive
+from atp.kernel.clock import Clock, now_us
+from atp.kernel.hashing import hmac_sha256
+from atp.kernel.ids import TenantId
+from atp.kernel.randomness import random_bytes
+from atp.streams import rules, store
+from atp.streams.model import Disclosure, Idempotency, SubjectKeyRow
+
+SUBJECTS_MAX: Final = 20_000
+"""Subject keys held open per tenant (about 1 KiB each with their cipher)."""
+REWRAP_CHUNK: Final = 500
+"""Keys rewrapped in one transaction of a rotation, so that writes are never held up for long."""
+DIGEST_SIZE: Final = 16
+
+
+def _tenant_aad(tenant_no: int, purpose: str, version: int) -> bytes:
+    return f"tenant:{tenant_no}:{purpose}:{version}".encode()
+
+
+def _subject_aad(tenant_no: int, key_id: int, ref: bytes) -> bytes:
+    return f"subject:{tenant_no}:{key_id}:{ref.hex()}".encode()
+
+
+@dataclass(slots=True)
+class SubjectKey:
+    """The open key of one data subject. `stored` turns true once its row is known to be durable."""
+
+    row: SubjectKeyRow
+    aead: AESGCM
+    stored: bool
+
+    def box(self, disclosures: Sequence[bytes], content_hash: bytes) -> Disclosure:
+        """Encrypt a record's disclosures; the content hash binds the box to its record."""
+        nonce = random_bytes(NONCE_SIZE)
+        sealed = self.aead.encrypt(nonce, rules.seal_box(disclosures), content_hash)
+        return Disclosure(self.row.key_id, nonce + sealed, None if self.stored else self.row)
+
+    def open(self, box: bytes, content_hash: bytes) -> bytes:
+        """Return the box's plaintext; raises KeyUnavailable when box, key or record do not belong together."""
+        return open_box(self.aead, box, content_hash)
+
+
+def open_box(aead: AESGCM, box: bytes, content_hash: bytes) -> bytes:
+    """Decrypt a disclosure box of the record with that content hash; raises KeyUnavailable."""
+    try:
+        return aead.decrypt(box[:NONCE_SIZE], box[NONCE_SIZE:], content_hash)
+    except (InvalidTag, ValueError) as error:
+        raise KeyUnavailable("the box was altered, or belongs to another record") from error
+
+
+class TenantVault:
+    """The keys of one tenant, open. Immutable but for its wrappers, which a rotation replaces whole."""
+
+    def __init__(self, tenant_no: int, wrappers: Sequence[Wrapper], index_secret: bytes) -> None:
+        self.tenant_no = tenant_no
+        self._wrappers = tuple(wrappers)
+        self.subject_index_key = derive(index_secret, "subject index")
+        self.pseudonym_key = derive(index_secret, "pseudonym")
+        self._idempotency_key = derive(index_secret, "idempotency")
+
+    def wrap(self, plain: bytes, aad: bytes) -> bytes:
+        """Wrap under the tenant's current key."""
+        return self._wrappers[-1].wrap(plain, aad)
+
+    def unwrap(self, wrapped: bytes, aad: bytes) -> bytes:
+        """Unwrap under whichever of the tenant's keys wrapped it; raises KeyUnavailable."""
+        for wrapper in reversed(self._wrappers):
+            if wrapped[1 : 1 + len(wrapper.key_id)] == wrapper.key_id:
+                return wrapper.unwrap(wrapped, aad)
+        raise KeyUnavailable("no key of this tenant wrapped it")
+
+    def pseudonym(self, value: str) -> str:
+        """Return the searchable stand-in of a personal identifier."""
+        return rules.pseudonym(self.pseudonym_key, value)
+
+    def subject_ref(self, actor_type: str, actor_id: str) -> bytes:
+        """Return the reference under which the keys of a data subject are filed."""
+        return rules.subject_ref(self.subject_index_key, actor_type, actor_id)
+
+    def idempotency(self, key: str, event: bytes) -> Idempotency:
+        """Return the keyed digests of an idempotency key and of the event it was used for."""
+        secret = self._idempotency_key
+        return Idempotency(
+            hmac_sha256(secret, b"key\0" + key.encode())[:DIGEST_SIZE],
+            hmac_sha256(secret, b"event\0" + event)[:DIGEST_SIZE],
+        )
+
+    def open_subject(self, key_id: int, ref: bytes, wrapped: bytes) -> AESGCM:
+        """Return the cipher of a stored subject key; raises KeyUnavailable."""
+        return AESGCM(self.unwrap(wrapped, _subject_aad(self.tenant_no, key_id, ref)))
+
+    def new_subject(self, ref: bytes) -> SubjectKey:
+        """Make a key for a data subject; it is stored with the first record that uses it."""
+        key_id = int.from_bytes(random_bytes(8), "big") >> 1
+        plain = AESGCM.generate_key(KEY_SIZE * 8)
+        row = SubjectKeyRow(key_id, ref, self.wrap(plain, _subject_aad(self.tenant_no, key_id, ref)))
+        return SubjectKey(row, AESGCM(plain), stored=False)
+
+
+class Vault:
+    """Opens tenants' vaults and keeps them open. State: `_open`, guarded by `_lock`."""
+
+    def __init__(self, database: Database, ring: KeyRing, *, clock: Clock = now_us) -> None:
+        self._database = database
+        self._ring = ring
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: dict[TenantId, TenantVault] = {}
+
+    def create(self, connection: Connection, tenant_no: int) -> None:
+        """Make the keys of a new tenant, in the transaction that creates it."""
+        for purpose in ("index", "wrap"):
+            self._insert(connection, tenant_no, purpose, 1)
+
+    def _insert(self, connection: Connection, tenant_no: int, purpose: str, version: int) -> None:
+        wrapped = self._ring.wrap(random_bytes(KEY_SIZE), _tenant_aad(tenant_no, purpose, version))
+        store.insert_tenant_key(connection, tenant_no, purpose, version, wrapped, self._clock())
+
+    def tenant(self, tenant: TenantId) -> TenantVault:
+        """Return the tenant's vault; raises LookupError without such a tenant and KeyUnavailable."""
+        with self._lock:
+            vault = self._open.get(tenant)
+        if vault is None:
+            vault = self._database.read_now(lambda connection: self.load(connection, tenant))
+            with self._lock:
+                self._open[tenant] = vault
+        return vault
+
+    def load(self, connection: Connection, tenant: TenantId) -> TenantVault:
+        """Open a tenant's vault from its stored keys."""
+        log = store.log_head(connection, tenant)
+        if log is None:
+            raise LookupError(f"tenant {tenant} has no log")
+        wrappers, index_secret = [], b""
+        for purpose, version, wrapped in store.tenant_keys(connection, log.tenant_no):
+            plain = self._ring.unwrap(wrapped, _tenant_aad(log.tenant_no, purpose, version))
+            if purpose == "wrap":
+                wrappers.append(Wrapper(plain))
+            else:
+                index_secret = plain
+        return TenantVault(log.tenant_no, wrappers, index_secret)
+
+    def rewrap_tenants(self) -> int:
+        """Wrap every tenant key anew under the current master key; return how many needed it (CLS-04).
+
+        Crash argument: each tenant is one transaction, and old and new wrapping both open while both master
+        keys are in the ring, so a crash in between leaves nothing unreadable; run it again.
+        """
+        logs = self._database.read_now(store.log_heads)
+        return sum(
+            self._database.write_now(lambda c, number=log.tenant_no: self._rewrap(c, number)) for log in logs
+        )
+
+    def _rewrap(self, connection: Connection, tenant_no: int) -> int:
+        count = 0
+        for purpose, version, wrapped in store.tenant_keys(connection, tenant_no):
+            if wrapped[1:5] != self._ring.current_id:
+                aad = _tenant_aad(tenant_no, purpose, version)
+                again = self._ring.wrap(self._ring.unwrap(wrapped, aad), aad)
+                store.replace_tenant_key(connection, tenant_no, purpose, version, again)
+                count += 1
+        return count
+
+    def rotate_tenant(self, tenant: TenantId) -> int:
+        """Give a tenant a new wrapping key and rewrap its subject keys; return how many were rewrapped.
+
+        Crash argument: the new key is durable before anything is wrapped with it, and the older ones stay,
+        so a crash in between leaves some subject keys under the older key, still readable; run it again.
+        """
+        number = self.tenant(tenant).tenant_no
+
+        def add(connection: Connection) -> None:
+            versions = [
+                version for purpose, version, _ in store.tenant_keys(connection, number) if purpose == "wrap"
+            ]
+            self._insert(connection, number, "wrap", max(versions) + 1)
+
+        self._database.write_now(add)
+        with self._lock:
+            self._open.pop(tenant, None)
+        vault, after, total = self.tenant(tenant), -1, 0
+        while True:
+            rows = self._database.read_now(
+                lambda c, a=after: store.subject_keys_after(c, number, a, REWRAP_CHUNK)
+            )
+            if not rows:
+                return total
+            self._database.write_now(lambda c, r=rows: self._rewrap_subjects(c, vault, r))
+            after, total = rows[-1][0], total + len(rows)
+
+    @staticmethod
+    def _rewrap_subjects(
+        connection: Connection, vault: TenantVault, rows: Sequence[tuple[int, bytes, bytes]]
+    ) -> None:
+        for key_id, ref, wrapped in rows:
+            aad = _subject_aad(vault.tenant_no, key_id, ref)
+            again = vault.wrap(vault.unwrap(wrapped, aad), aad)
+            store.replace_subject_key(connection, vault.tenant_no, key_id, again)
+
+
+class Sealer:
+    """Hands out subject keys for sealing. State: `_keys` (least recently used first), guarded by `_lock`."""
+
+    def __init__(self, database: Database, vault: Callable[[TenantId], TenantVault]) -> None:
+        self._database = database
+        self._vault = vault
+        self._lock = threading.Lock()
+        self._keys: dict[TenantId, OrderedDict[bytes, SubjectKey]] = {}
+
+    def keys_for(self, tenant: TenantId, refs: Iterable[bytes]) -> dict[bytes, SubjectKey]:
+        """Return an open key for each subject: remembered, stored, or new."""
+        found: dict[bytes, SubjectKey] = {}
+        with self._lock:
+            known = self._keys.setdefault(tenant, OrderedDict())
+            missing = []
+            for ref in refs:
+                if (key := known.get(ref)) is not None:
+                    found[ref] = key
+                    known.move_to_end(ref)
+                else:
+                    missing.append(ref)
+        if missing:
+            found |= self._load(tenant, list(dict.fromkeys(missing)))
+        return found
+
+    def _load(self, tenant: TenantId, refs: Sequence[bytes]) -> dict[bytes, SubjectKey]:
+        vault = self._vault(tenant)
+        rows = self._database.read_now(lambda c: store.keys_of_subjects(c, vault.tenant_no, refs))
+        fresh = {ref: vault.new_subject(ref) for ref in refs if ref not in rows}
+        for ref, (key_id, wrapped) in rows.items():
+            aead = vault.open_subject(key_id, ref, wrapped)
+            fresh[ref] = SubjectKey(SubjectKeyRow(key_id, ref, wrapped), aead, stored=True)
+        with self._lock:
+            known = self._keys[tenant]
+            for ref in fresh:
+                fresh[ref] = known.setdefault(ref, fresh[ref])
+            while len(known) > SUBJECTS_MAX:
+                known.popitem(last=False)
+        return fresh
+
+    def forget(self, tenant: TenantId, ref: bytes) -> None:
+        """Drop a subject's key from memory, as its erasure demands."""
+        with self._lock:
+            self._keys.get(tenant, OrderedDict()).pop(ref, None)

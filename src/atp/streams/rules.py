@@ -1,0 +1,146 @@
+"""Pure rules of the record: building contents and headers, sealing values, deciding whether an append may stand.
+
+Formats are those of docs/record-format.md (design section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from atp.kernel import canonical
+from atp.kernel.clock import format_us
+from atp.kernel.errors import Detail, Problem
+from atp.kernel.hashing import b64u, hmac_sha256, sha256
+from atp.kernel.ids import TenantId, encode_ulid
+from atp.kernel.randomness import random_bytes
+from atp.streams.model import NewRecord, StreamHead
+
+FORMAT: Final = "atp.record.v1"
+SALT_SIZE: Final = 16
+SUBJECT_REF_SIZE: Final = 12
+STREAM_LENGTH_MAX: Final = 512
+"""Characters of a stream's name; resource ids are bounded to fit (contracts/schemas/audit-event.v1.json)."""
+PLATFORM_SCHEMA: Final = {"name": "platform-event", "version": "1"}
+
+_json_string = msgspec.json.Encoder().encode
+
+
+def salt() -> str:
+    """Return a fresh 128-bit salt as 22 characters."""
+    return b64u(random_bytes(SALT_SIZE))
+
+
+def disclosure(pointer: str, value: object, *, plain: bool = False) -> tuple[bytes, dict[str, str]]:
+    """Return (disclosure bytes, the marker that replaces the value).
+
+    The disclosure is the canonical array [salt, pointer, value]; the marker binds it by SHA-256, the SD-JWT
+    construction. `plain` promises a value without floats and unusual keys.
+    """
+    encode = canonical.encode_plain if plain else canonical.encode
+    opened = encode([salt(), pointer, value])
+    return opened, {"~sealed": b64u(sha256(opened))}
+
+
+def subject_ref(index_key: bytes, actor_type: str, actor_id: str) -> bytes:
+    """Return the keyed pseudonym under which a data subject's keys are filed."""
+    return hmac_sha256(index_key, f"{actor_type}\0{actor_id}".encode())[:SUBJECT_REF_SIZE]
+
+
+def pseudonym(key: bytes, value: str) -> str:
+    """Return the searchable stand-in of a personal identifier: deterministic within one tenant only."""
+    return "~hmac:" + b64u(hmac_sha256(key, value.encode())[:16])
+
+
+def header_bytes(
+    head: StreamHead, *, position: int, ulid: str, recorded: str, record: NewRecord, tenant: TenantId
+) -> bytes:
+    """Return the canonical header of the record that follows `head`.
+
+    Written out by hand because its keys are fixed and it is made under the lock; tests/streams shows that it
+    equals `canonical.encode` of the same values. Tenant ids need no escapes.
+    """
+    return (
+        f'{{"contentHash":"{b64u(record.content_hash)}","format":"{FORMAT}","id":"{ulid}","position":{position},'
+        f'"previousHash":{head.previous_json},"recordedAt":"{recorded}","stream":{json_string(record.stream)},'
+        f'"streamVersion":{head.version + 1},"tenant":"{tenant}"}}'
+    ).encode()
+
+
+def json_string(text: str) -> str:
+    """Return `text` as a canonical JSON string."""
+    return _json_string(text).decode()
+
+
+def refusal(record: NewRecord, head: StreamHead | None, ahead: int) -> Problem | None:
+    """Return why the record may not be appended to its stream, or None.
+
+    `ahead` counts records that this call puts before it.
+    """
+    if head and head.state != "active":
+        return Problem(
+            "STREAM_SEALED",
+            f"The stream is {head.state} at version {head.version}; it takes no more events.",
+            details=[Detail("stream", f"is {head.state}")],
+        )
+    if record.expected_version is None:
+        return None
+    version = (head.version if head else 0) + ahead
+    if record.expected_version == version:
+        return None
+    return Problem(
+        "VERSION_CONFLICT",
+        f"The stream is at version {version}.",
+        details=[
+            Detail("expectedStreamVersion", f"the stream is at version {version}", record.expected_version)
+        ],
+        extra={"currentVersion": version},
+    )
+
+
+def idempotency_conflict(first_id: bytes, position: int) -> Problem:
+    """Return the refusal of a used key with another event; it names the first record."""
+    first = encode_ulid(first_id)
+    return Problem(
+        "IDEMPOTENCY_CONFLICT",
+        f"This idempotency key was used for another event, record {first}.",
+        details=[Detail("idempotencyKey", f"was used for record {first}")],
+        extra={"firstRecord": {"id": first, "position": position}},
+    )
+
+
+def platform_content(
+    *,
+    type: str,
+    actor: Mapping[str, Any],
+    resource: Mapping[str, Any],
+    payload: Mapping[str, Any],
+    occurred_us: int,
+    correlation: Mapping[str, str] | None = None,
+    outcome: str = "success",
+) -> bytes:
+    """Return the content of a platform event: a fact about ATP itself, in the same form as an audit event."""
+    content: dict[str, Any] = {
+        "action": {"name": type},
+        "actor": dict(actor),
+        "classification": {"findings": [], "level": "internal"},
+        "kind": "platform",
+        "occurredAt": format_us(occurred_us),
+        "outcome": outcome,
+        "payload": dict(payload),
+        "policy": {"retentionDays": None, "rule": "platform", "version": "builtin-1"},
+        "resource": dict(resource),
+        "salt": salt(),
+        "schema": PLATFORM_SCHEMA,
+        "type": type,
+    }
+    if correlation:
+        content["correlation"] = dict(correlation)
+    return canonical.encode(content)
+
+
+def seal_box(disclosures: Sequence[bytes]) -> bytes:
+    """Return the plaintext of a disclosure box: a JSON array of the disclosures, byte for byte as hashed."""
+    return b"[" + b",".join(disclosures) + b"]"
