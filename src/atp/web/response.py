@@ -24,11 +24,11 @@ _encode = msgspec.json.Encoder().encode
 class Response:
     """A response; `body` is bytes, or an asynchronous iterator of chunks for streams and downloads.
 
-    `etag` is the opaque tag without quotes. `compress` False keeps a body as it is (already compressed,
-    or a live stream).
+    `etag` is the opaque tag without quotes. `compress` False keeps a body as it is. `live` marks a stream
+    without end, which the gateway closes when the server stops.
     """
 
-    __slots__ = ("body", "cache_control", "compress", "etag", "headers", "media_type", "status")
+    __slots__ = ("body", "cache_control", "compress", "etag", "headers", "live", "media_type", "status")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Response:
         etag: str | None = None,
         cache_control: str = NO_STORE,
         compress: bool = True,
+        live: bool = False,
     ) -> None:
         self.status = status
         self.body = body
@@ -48,6 +49,7 @@ class Response:
         self.etag = etag
         self.cache_control = cache_control
         self.compress = compress
+        self.live = live
 
 
 def json_response(
