@@ -1,0 +1,1 @@
+"""The pure decisions of classification: walk, scan, detect, decide, protect."""

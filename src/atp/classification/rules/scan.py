@@ -1,0 +1,47 @@
+"""One pass of a multi-pattern automaton over all strings of an event.
+
+The automaton only points at suspects: each trigger fires rarely and once per place, and a detector then
+reads the string it fired in. Strings are joined by NUL, which no string may contain, so no match spans two
+and counting NULs gives the string's number.
+
+`Database.scan` releases the interpreter lock for the scan and takes it again for every match (read in the
+binding's source, measured in `benchmarks/detection.py`). So few triggers matter more than cheap ones, and
+one event is scanned at a time: over a joined batch each match would be a chance to lose the lock to a busy
+thread for a whole switch interval.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import hyperscan
+
+
+class Automaton:
+    """A compiled set of triggers. The database is shared; each thread owns one scratch, made on first use."""
+
+    def __init__(self, triggers: Sequence[tuple[str, bool]]) -> None:
+        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+        self._database.compile(
+            expressions=[pattern.encode() for pattern, _ in triggers],
+            ids=list(range(len(triggers))),
+            flags=[hyperscan.HS_FLAG_CASELESS if caseless else 0 for _, caseless in triggers],
+        )
+        self._local = threading.local()
+
+    def hits(self, blob: bytes) -> list[tuple[int, int]]:
+        """(end offset, trigger number) of every match, in order of offset."""
+        try:
+            scratch = self._local.scratch
+        except AttributeError:
+            scratch = self._local.scratch = hyperscan.Scratch(self._database)
+        found: list[tuple[int, int]] = []
+        self._database.scan(blob, _on_match, 0, found, scratch)
+        if len(found) > 1:
+            found.sort()
+        return found
+
+
+def _on_match(trigger: int, _start: int, end: int, _flags: int, found: list[tuple[int, int]]) -> None:
+    found.append((end, trigger))
