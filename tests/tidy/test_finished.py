@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import tomllib
 
 from tests.tidy.source import ROOT, functions, imports, modules, program, strings
@@ -45,16 +46,32 @@ def test_every_module_is_reached_from_the_program() -> None:
     assert not dead, "\n".join(dead)
 
 
+# The module is not always called as the distribution is.
+IMPORT_NAMES = {"pyyaml": "yaml", "opentelemetry_api": "opentelemetry"}
+# uvicorn finds these by itself.
+IMPLIED = {"httptools", "uvloop"}
+
+
+def _declared() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[\[>=;~< ]", entry)[0].replace("-", "_") for entry in project["dependencies"]}
+    return {IMPORT_NAMES.get(name, name) for name in names}
+
+
+def _imported() -> set[str]:
+    return {name.split(".")[0] for module in program() for name, _ in imports(module)}
+
+
 def test_every_runtime_dependency_is_used() -> None:
     """A dependency nobody imports is attack surface for nothing."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = {re.split(r"[\[>=;~< ]", entry)[0].replace("-", "_") for entry in project["dependencies"]}
-    # The module is not always called as the distribution is; uvicorn finds the last two by itself.
-    import_names = {"pyyaml": "yaml", "opentelemetry_api": "opentelemetry"}
-    implied = {"httptools", "uvloop"}
-    imported = {name.split(".")[0] for module in program() for name, _ in imports(module)}
-    unused = sorted(name for name in wanted - implied if import_names.get(name, name) not in imported)
+    unused = sorted(_declared() - IMPLIED - _imported())
     assert not unused, f"not imported anywhere under src: {', '.join(unused)}"
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    """What is only there because something else brought it along is gone the day that changes its mind."""
+    undeclared = sorted(_imported() - _declared() - sys.stdlib_module_names - {"atp"})
+    assert not undeclared, f"imported under src, not in pyproject.toml: {', '.join(undeclared)}"
 
 
 def test_a_test_that_does_not_run_says_so() -> None:
