@@ -14,7 +14,7 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --genera
         --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint fmt docs lock setup clean
+.PHONY: help run test bench coverage lint fmt docs lock setup clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(DEV_STAMP) ## Check everything: style, types, imports, contracts, tests;
 
 bench: $(DEV_STAMP) ## Measure, each figure beside the raw engine doing the same work
 	@python -m benchmarks
+
+coverage: $(DEV_STAMP) ## Run the tests counting branches; the kernel and the pure decisions must be complete
+	@.ci/checks coverage
 
 lint: $(DEV_STAMP) ## Check style, types and imports only
 	@.ci/checks format lint types imports

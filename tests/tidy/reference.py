@@ -3,13 +3,15 @@
 docs/errors.md comes from contracts/errors.yaml, docs/settings.md from the fields of atp.engine.settings.Settings.
 """
 
+import ast
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
 
-from tests.tidy.source import ROOT
+from tests.tidy.source import ROOT, program
 
 ERRORS_PAGE = ROOT / "docs" / "errors.md"
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
@@ -46,6 +48,7 @@ def setting_fields() -> list[tuple[str, str, str, str]]:
     """Name in the environment, type, default and description of each setting."""
     from atp.engine.settings import Settings
 
+    sentences = _sentences_under_fields("atp.engine.settings", "Settings")
     hints = get_type_hints(Settings, include_extras=True)
     rows = []
     for field in msgspec.structs.fields(Settings):
@@ -59,9 +62,28 @@ def setting_fields() -> list[tuple[str, str, str, str]]:
         default = "required" if field.required else _shown(field.default)
         if field.default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
             default = _shown(field.default_factory())
-        description = " ".join(note.description for note in notes if note.description)
+        described = [note.description for note in notes if note.description] or [
+            sentences.get(field.name, "")
+        ]
+        description = " ".join(" ".join(described).split()).replace("|", "\\|")
         rows.append((f"ATP_{field.name.upper()}", _type_name(plain), default, description))
     return rows
+
+
+def _sentences_under_fields(module_name: str, class_name: str) -> dict[str, str]:
+    """The string written under each field of a class, as an attribute's docstring."""
+    (module,) = (module for module in program() if module.name == module_name)
+    (found,) = (n for n in ast.walk(module.tree) if isinstance(n, ast.ClassDef) and n.name == class_name)
+    sentences = {}
+    for field, below in itertools.pairwise(found.body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(below, ast.Expr)
+        ):
+            text = ast.literal_eval(below.value) if isinstance(below.value, ast.Constant) else ""
+            sentences[field.target.id] = str(text)
+    return sentences
 
 
 def settings_page() -> str:
