@@ -3,7 +3,6 @@
 VENV ?= .venv
 PYTHON ?=
 BIN := $(VENV)/bin
-export ATP_DATA ?= var
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # A set-up is named by the content of what it was made from: nothing is done when nothing changed, and

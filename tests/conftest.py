@@ -16,6 +16,6 @@ settings.load_profile("house")
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> None:
-    """A test says itself which settings it runs under; ATP_* of the shell that started it do not count."""
-    for name in [name for name in os.environ if name.startswith("ATP_")]:
+    """A test says itself which settings it runs under; ATP_* of the shell does not count (ATP_TEST_* is for us)."""
+    for name in [n for n in os.environ if n.startswith("ATP_") and not n.startswith("ATP_TEST_")]:
         del os.environ[name]
