@@ -4,6 +4,8 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterable
+from typing import Any
 
 from tests.tidy.source import ROOT, functions, imports, modules, program, strings
 
@@ -47,31 +49,44 @@ def test_every_module_is_reached_from_the_program() -> None:
 
 
 # The module is not always called as the distribution is.
-IMPORT_NAMES = {"pyyaml": "yaml", "opentelemetry_api": "opentelemetry"}
+IMPORT_NAMES = {
+    "opentelemetry_api": "opentelemetry",
+    "pyyaml": "yaml",
+}
 # uvicorn finds these by itself.
 IMPLIED = {"httptools", "uvloop"}
 
 
-def _declared() -> set[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {re.split(r"[\[>=;~< ]", entry)[0].replace("-", "_") for entry in project["dependencies"]}
+def _import_names(requirements: Iterable[str]) -> set[str]:
+    names = (re.split(r"[\[>=;~< ]", entry)[0].replace("-", "_") for entry in requirements)
     return {IMPORT_NAMES.get(name, name) for name in names}
 
 
-def _imported() -> set[str]:
-    return {name.split(".")[0] for module in program() for name, _ in imports(module)}
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def _imported(*tops: str) -> set[str]:
+    return {name.split(".")[0] for module in modules(*tops) for name, _ in imports(module)}
 
 
 def test_every_runtime_dependency_is_used() -> None:
     """A dependency nobody imports is attack surface for nothing."""
-    unused = sorted(_declared() - IMPLIED - _imported())
+    declared = _import_names(_pyproject()["project"]["dependencies"])
+    unused = sorted(declared - IMPLIED - _imported("src"))
     assert not unused, f"not imported anywhere under src: {', '.join(unused)}"
 
 
 def test_every_import_is_a_declared_dependency() -> None:
     """What is only there because something else brought it along is gone the day that changes its mind."""
-    undeclared = sorted(_imported() - _declared() - sys.stdlib_module_names - {"atp"})
-    assert not undeclared, f"imported under src, not in pyproject.toml: {', '.join(undeclared)}"
+    runtime = _import_names(_pyproject()["project"]["dependencies"])
+    undeclared = _imported("src") - runtime - sys.stdlib_module_names - {"atp"}
+    assert not undeclared, f"imported under src, not in pyproject.toml: {', '.join(sorted(undeclared))}"
+
+    dev = _import_names(entry for entry in _pyproject()["dependency-groups"]["dev"] if isinstance(entry, str))
+    ours = {"atp", "tests", "benchmarks"}
+    undeclared = _imported("tests", "benchmarks") - runtime - dev - sys.stdlib_module_names - ours
+    assert not undeclared, f"imported by tests, not in the dev group: {', '.join(sorted(undeclared))}"
 
 
 def test_a_test_that_does_not_run_says_so() -> None:
