@@ -43,7 +43,8 @@ class Unmappable(Exception):
 class Line(NamedTuple):
     """One line, array element or CSV row: `number` from 1 and `offset` in bytes, both within its part.
 
-    A part is the file itself or a member of an archive. `fault` tells why it was not read whole.
+    A part is the file itself or a member of an archive. `fault` tells why it was not read whole. `ended` is
+    False for a last line without its newline: a log that is still being written may yet add to it.
     """
 
     part: str
@@ -51,12 +52,13 @@ class Line(NamedTuple):
     offset: int
     raw: bytes
     fault: Unmappable | None = None
+    ended: bool = True
 
 
 class Answer(NamedTuple):
     """A sink's verdict on one event; `duplicate` means that the same event was there already."""
 
-    status: Literal["created", "duplicate", "rejected"]
+    status: Literal["accepted", "duplicate", "rejected"]
     code: str = ""
     message: str = ""
 
@@ -64,7 +66,7 @@ class Answer(NamedTuple):
 class Sink(Protocol):
     """Takes events, in order, and says for each what became of it.
 
-    An answer of `created` or `duplicate` is durable. A sink retries by itself what may pass, and may
+    An answer of `accepted` or `duplicate` is durable. A sink retries by itself what may pass, and may
     therefore deliver an event twice: the events' idempotency keys make that harmless.
     """
 
@@ -95,7 +97,7 @@ class Counts(msgspec.Struct):
     """How many lines were read and what became of each; blank lines are not counted."""
 
     lines: int = 0
-    created: int = 0
+    accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
 
@@ -114,4 +116,3 @@ class Checkpoint(msgspec.Struct):
     counts: Counts
     rejects_bytes: int = 0
     """Length of the reject file; whatever a crash left behind it is cut off and written again."""
-    complete: bool = False

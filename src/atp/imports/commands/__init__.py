@@ -1,0 +1,1 @@
+"""The import itself: read, map, send, acknowledge."""
