@@ -260,3 +260,11 @@ class Sealer:
         """Drop a subject's key from memory, as its erasure demands."""
         with self._lock:
             self._keys.get(tenant, OrderedDict()).pop(ref, None)
+
+    def confirm(self, tenant: TenantId, refs: Iterable[bytes]) -> None:
+        """Note that the keys of these subjects are durable, so that later records need not bring them along."""
+        with self._lock:
+            known = self._keys.get(tenant, OrderedDict())
+            for ref in refs:
+                if (key := known.get(ref)) is not None:
+                    key.stored = True

@@ -1,0 +1,232 @@
+"""`ingest`: from an event as sent to a record that is durable. One function shows the whole way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from atp.classification.model import Annotation, Classification
+from atp.classification.queries import classify, protect
+from atp.engine.codec import pack
+from atp.ingestion import rules
+from atp.ingestion.model import EVENT_BYTES_MAX, Draft, Locate, Origin
+from atp.kernel import canonical
+from atp.kernel.clock import Clock, now_us
+from atp.kernel.errors import Detail, Problem
+from atp.kernel.hashing import b64u, sha256
+from atp.kernel.ids import TenantId
+from atp.policy.queries import Decide, decide_by_default
+from atp.streams.commands import Appender, Sealer, TenantVault, Vault
+from atp.streams.model import Appended, NewRecord, Outcome
+from atp.streams.rules import disclosure, salt
+from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
+
+SUBJECTS_REMEMBERED: Final = 20_000
+"""Subject references kept per tenant: an HMAC each would cost more than a look-up."""
+
+
+_HIDDEN: Final = {
+    "RESERVED_KEY": "holds a key beginning with ~, which marks sealed values in records",
+    "INVALID_CHARACTER": "holds a NUL character or half of a surrogate pair",
+}
+
+
+class EventContract(Protocol):
+    """The compiled schema of an event as sent (atp.specs)."""
+
+    def is_valid(self, value: object) -> bool:
+        """Tell whether the value satisfies the schema."""
+        ...
+
+    def violations(self, value: object) -> list[Detail]:
+        """Return every violation, with field and, where it is not personal, value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """What the way of a write needs. `annotations` answers per tenant and schema what a tenant's schema marks."""
+
+    contract: EventContract
+    vault: Vault
+    sealer: Sealer
+    appender: Appender
+    decide: Decide = decide_by_default
+    locate: Locate | None = None
+    clock: Clock = now_us
+    annotations: Callable[[TenantId, Mapping[str, Any]], Mapping[str, Annotation] | None] = (
+        lambda tenant, event: None
+    )
+
+
+def ingest(
+    pipeline: Pipeline, origin: Origin, sent: Sequence[bytes], *, atomic: bool = False
+) -> Future[list[Outcome]]:
+    """Take events as sent (one JSON text each) through the pipeline and append them together.
+
+    The future resolves, once everything accepted is durable, with an outcome per event in order. An event that
+    is refused on the way does not hold up its neighbours, unless `atomic`: then nothing is appended. Raises
+    OVERLOADED when too much is waiting.
+
+    Crash argument: nothing is written before the ledger's one transaction, so a crash on the way leaves
+    nothing, and the caller, not having been answered, sends again with the same idempotency key.
+    """
+    drafts = [_attempt(pipeline, origin, raw) for raw in sent]
+    records = _seal(pipeline, origin.tenant, drafts)
+    refused = {index: item for index, item in enumerate(records) if isinstance(item, Problem)}
+    if refused and atomic:
+        other = Problem(
+            "BATCH_REJECTED", "Not stored, because another item of this atomic batch was refused."
+        )
+        return _resolved([refused.get(index, other) for index in range(len(sent))])
+    ready = [item for item in records if isinstance(item, NewRecord)]
+    if not ready:
+        return _resolved(list(refused.values()))
+    appended = pipeline.appender.append(origin.tenant, ready, atomic=atomic)
+    result: Future[list[Outcome]] = Future()
+    appended.add_done_callback(lambda done: _merge(done, pipeline, origin.tenant, records, result))
+    return result
+
+
+def _attempt(pipeline: Pipeline, origin: Origin, raw: bytes) -> Draft | Problem:
+    try:
+        return _draft(pipeline, origin, raw)
+    except Problem as problem:
+        return problem
+
+
+def _draft(pipeline: Pipeline, origin: Origin, raw: bytes) -> Draft:
+    """Validate, enrich, classify, decide and protect one event."""
+    event = _parse(pipeline, raw)
+    when = rules.times(event, pipeline.clock())
+    key = rules.idempotency_key(event, origin)
+    enriched, added = rules.enrich(event, origin, pipeline.locate)
+    classification = classify(enriched, annotations=pipeline.annotations(origin.tenant, event))
+    _refuse_hidden(raw, added, classification)
+    verdict = pipeline.decide(origin.tenant, enriched, classification.level)
+    facts = classification.facts
+    plain = not (facts.has_float or facts.has_exotic_key)
+    vault = pipeline.vault.tenant(origin.tenant)
+    opened: list[bytes] = []
+
+    def seal(pointer: str, value: object) -> dict[str, str]:
+        bytes_, marker = disclosure(pointer, value, plain=plain)
+        opened.append(bytes_)
+        return marker
+
+    protected = protect(enriched, classification, seal=seal, pseudonym=vault.pseudonym)
+    actor = event["actor"]
+    return Draft(
+        stream=rules.stream_name(protected),
+        content=rules.content(protected, when, verdict, classification, salt()),
+        plain=plain,
+        disclosures=opened,
+        subject=_subject(vault, actor["type"], actor["id"]) if opened else None,
+        idempotency_key=key,
+        fingerprint=_encode(event, plain=plain) if key else b"",
+        expected_version=event.get("expectedStreamVersion"),
+    )
+
+
+def _parse(pipeline: Pipeline, raw: bytes) -> dict[str, Any]:
+    """Return the event as a value that satisfies the contract."""
+    if len(raw) > EVENT_BYTES_MAX:
+        issue = f"is {len(raw)} bytes, more than {EVENT_BYTES_MAX}"
+        raise Problem("EVENT_TOO_LARGE", details=[Detail("event", issue)])
+    event = parse_json(raw)
+    if not pipeline.contract.is_valid(event):
+        raise Problem("VALIDATION_FAILED", details=pipeline.contract.violations(event))
+    return event  # type: ignore[no-any-return]
+
+
+def _refuse_hidden(raw: bytes, added_keys: int, classification: Classification) -> None:
+    """Refuse what only the walk of classification could see: depth, reserved keys, NUL, keys written twice."""
+    facts = classification.facts
+    if facts.max_depth > DEPTH_MAX:
+        raise Problem("JSON_TOO_DEEP", f"The event is nested deeper than {DEPTH_MAX} levels.")
+    if facts.problem:
+        code, pointer = facts.problem
+        raise Problem(code, details=[Detail(pointer.strip("/").replace("/", ".") or "event", _HIDDEN[code])])
+    refuse_duplicate_keys(raw, facts.keys - added_keys)
+
+
+def _encode(value: object, *, plain: bool) -> bytes:
+    return canonical.encode_plain(value) if plain else canonical.encode(value)
+
+
+_subjects: dict[tuple[int, str, str], bytes] = {}
+
+
+def _subject(vault: TenantVault, actor_type: str, actor_id: str) -> bytes:
+    """Return the subject's reference; remembered, because the HMAC is the same every time."""
+    key = (vault.tenant_no, actor_type, actor_id)
+    ref = _subjects.get(key)
+    if ref is None:
+        if len(_subjects) >= SUBJECTS_REMEMBERED:
+            _subjects.clear()
+        ref = _subjects[key] = vault.subject_ref(actor_type, actor_id)
+    return ref
+
+
+def _seal(
+    pipeline: Pipeline, tenant: TenantId, drafts: Sequence[Draft | Problem]
+) -> list[NewRecord | Problem]:
+    """Encode and hash each content, and encrypt its disclosures under its subject's key."""
+    subjects = {draft.subject for draft in drafts if isinstance(draft, Draft) and draft.subject}
+    keys = pipeline.sealer.keys_for(tenant, subjects) if subjects else {}
+    vault = pipeline.vault.tenant(tenant)
+    records: list[NewRecord | Problem] = []
+    for draft in drafts:
+        if isinstance(draft, Problem):
+            records.append(draft)
+            continue
+        if draft.subject:
+            draft.content["classification"]["subject"] = b64u(draft.subject)
+        content = _encode(draft.content, plain=draft.plain)
+        digest = sha256(content)
+        records.append(
+            NewRecord(
+                draft.stream,
+                content,
+                digest,
+                pack(content),
+                draft.expected_version,
+                vault.idempotency(draft.idempotency_key, draft.fingerprint)
+                if draft.idempotency_key
+                else None,
+                (keys[draft.subject].box(draft.disclosures, digest),) if draft.subject else (),
+            )
+        )
+    return records
+
+
+def _merge(
+    done: Future[list[Outcome]],
+    pipeline: Pipeline,
+    tenant: TenantId,
+    records: Sequence[NewRecord | Problem],
+    result: Future[list[Outcome]],
+) -> None:
+    """Put the ledger's outcomes among the refusals, in the order of sending."""
+    if error := done.exception():
+        result.set_exception(error)
+        return
+    appended = iter(done.result())
+    outcomes: list[Outcome] = []
+    stored: set[bytes] = set()
+    for item in records:
+        outcome = item if isinstance(item, Problem) else next(appended)
+        outcomes.append(outcome)
+        if isinstance(outcome, Appended) and not outcome.duplicate and isinstance(item, NewRecord):
+            stored.update(box.key.ref for box in item.disclosures if box.key)
+    if stored:
+        pipeline.sealer.confirm(tenant, stored)
+    result.set_result(outcomes)
+
+
+def _resolved(outcomes: list[Outcome]) -> Future[list[Outcome]]:
+    future: Future[list[Outcome]] = Future()
+    future.set_result(outcomes)
+    return future

@@ -1,0 +1,47 @@
+"""What ingestion takes from its callers and what it answers per event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atp.kernel.ids import TenantId
+
+EVENT_BYTES_MAX: Final = 64 * 1024
+"""Size of one event as sent."""
+BATCH_EVENTS_MAX: Final = 1_000
+BATCH_BYTES_MAX: Final = 5 * 1024 * 1024
+FUTURE_SKEW_US: Final = 5 * 60 * 1_000_000
+"""How far ahead of the server's clock a producer's may be."""
+
+Locate = Callable[[str], Mapping[str, Any] | None]
+"""Returns the location of an IP address, or None; a local look-up, no network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose events these are and what the request says of them all.
+
+    `trace_id` is set only when the caller sent a trace; `idempotency_key` is the header of a single write.
+    """
+
+    tenant: TenantId
+    region: str = ""
+    trace_id: str | None = None
+    request_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """An event on its way through the pipeline: protected, not yet sealed under its subject's key."""
+
+    stream: str
+    content: dict[str, Any]
+    plain: bool
+    disclosures: list[bytes]
+    subject: bytes | None
+    idempotency_key: str | None
+    fingerprint: bytes
+    expected_version: int | None
