@@ -26,6 +26,7 @@ def test_the_wheel_carries_contracts_verifier_and_samples(tmp_path: Path) -> Non
     assert {"atp/static/verify.py", "atp/samples/cloudtrail-s3-exfiltration.jsonl"} <= program
     missing = sorted((contracts | program) - carried)
     assert not missing, "\n".join(missing)
+    assert not [name for name in carried if "/.cache/" in name], "a cache of this checkout was packed"
     strangers = sorted(n for n in carried if not n.startswith(("atp/", "audit_trail_platform-")))
     assert not strangers, "\n".join(strangers)
 
@@ -45,7 +46,11 @@ def test_the_lock_files_pin_every_named_dependency_with_a_hash() -> None:
 
 
 def _files(top: Path) -> list[Path]:
-    return [path for path in top.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return [
+        path
+        for path in top.rglob("*")
+        if path.is_file() and path.name != ".gitignore" and not {"__pycache__", ".cache"} & set(path.parts)
+    ]
 
 
 def _distribution(requirement: str) -> str:
