@@ -120,18 +120,48 @@ def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def strings(module: Module) -> Iterator[tuple[str, int]]:
-    """Every string of a module with its line; the holes of an f-string are written `{…}`.
+    """Every string of a module with its line, docstrings included, pieces of f-strings not.
 
-    Docstrings are included: they are strings too, and no check minds.
+    A hole of an f-string that names a string of the module is filled with it, others are written `{…}`; a
+    string that fills such a hole is a piece, and is not given by itself.
     """
-    inner: set[int] = set()
+    named = _named_strings(module)
+    joined = [node for node in ast.walk(module.tree) if isinstance(node, ast.JoinedStr)]
+    inner = {id(part) for node in joined for part in ast.walk(node) if part is not node}
+    pieces = {
+        id(named[hole.value.id])
+        for node in joined
+        for hole in node.values
+        if isinstance(hole, ast.FormattedValue)
+        and isinstance(hole.value, ast.Name)
+        and hole.value.id in named
+    }
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.JoinedStr):
-            inner.update(id(part) for part in ast.walk(node) if part is not node)
-            if id(node) not in inner:
-                yield (
-                    "".join(str(p.value) if isinstance(p, ast.Constant) else "{…}" for p in node.values),
-                    node.lineno,
-                )
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
-            yield node.value, node.lineno
+        whole = id(node) not in inner and id(node) not in pieces
+        if (
+            whole
+            and isinstance(node, ast.JoinedStr | ast.Constant)
+            and (text := _filled(node, named)) is not None
+        ):
+            yield text, node.lineno
+
+
+def _named_strings(module: Module) -> dict[str, ast.expr]:
+    """The module's own constants that are strings or f-strings, by name."""
+    return {
+        target.id: node.value
+        for node in module.tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and isinstance(node.value, ast.Constant | ast.JoinedStr)
+    }
+
+
+def _filled(node: ast.expr, named: dict[str, ast.expr]) -> str | None:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_filled(part, named) or "" for part in node.values)
+    if isinstance(node, ast.FormattedValue) and isinstance(node.value, ast.Name) and node.value.id in named:
+        return _filled(named[node.value.id], named)
+    return "{…}"
