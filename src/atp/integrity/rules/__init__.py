@@ -1,0 +1,1 @@
+"""Pure formats of integrity: signed notes and checkpoints, tile addresses, receipts."""

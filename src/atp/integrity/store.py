@@ -1,0 +1,158 @@
+"""The tables of integrity and every statement that touches them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atp.engine.database import Connection
+from atp.integrity.model import Checkpoint, LogKey, TreeState
+
+SCHEMA: Sequence[str] = (
+    """CREATE TABLE IF NOT EXISTS integration(
+        shard BIGINT PRIMARY KEY, next_sequence BIGINT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS trees(
+        tenant_no BIGINT PRIMARY KEY, size BIGINT NOT NULL, root BYTEA NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS tiles(
+        tenant_no BIGINT NOT NULL, level BIGINT NOT NULL, idx BIGINT NOT NULL, hashes BYTEA NOT NULL,
+        PRIMARY KEY (tenant_no, level, idx))""",
+    """CREATE TABLE IF NOT EXISTS checkpoints(
+        tenant_no BIGINT PRIMARY KEY, size BIGINT NOT NULL, root BYTEA NOT NULL, signed_us BIGINT NOT NULL,
+        note BYTEA NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS log_keys(
+        tenant_no BIGINT NOT NULL, key_id TEXT NOT NULL, algorithm TEXT NOT NULL, public BYTEA NOT NULL,
+        wrapped BYTEA NOT NULL, valid_from_us BIGINT NOT NULL, valid_until_us BIGINT,
+        PRIMARY KEY (tenant_no, key_id))""",
+    """CREATE TABLE IF NOT EXISTS verifications(
+        tenant_no BIGINT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (tenant_no, id))""",
+)
+
+
+def next_sequence(connection: Connection, shard: int) -> int:
+    """Return the first sequence that is not in the trees yet."""
+    row = connection.row("SELECT next_sequence FROM integration WHERE shard = $1", (shard,))
+    return row[0] if row else 0
+
+
+def advance(connection: Connection, shard: int, expected: int, sequence: int) -> bool:
+    """Move the integration's cursor if it still stands at `expected`; tell whether it did."""
+    connection.execute(
+        "INSERT INTO integration(shard, next_sequence) VALUES ($1, 0) ON CONFLICT DO NOTHING", (shard,)
+    )
+    return 1 == connection.execute(
+        "UPDATE integration SET next_sequence = $1 WHERE shard = $2 AND next_sequence = $3",
+        (sequence, shard, expected),
+    )
+
+
+def tree(connection: Connection, tenant_no: int) -> TreeState | None:
+    row = connection.row("SELECT size, root FROM trees WHERE tenant_no = $1", (tenant_no,))
+    return TreeState(*row) if row else None
+
+
+def put_tree(connection: Connection, tenant_no: int, state: TreeState) -> None:
+    connection.execute(
+        """INSERT INTO trees(tenant_no, size, root) VALUES ($1, $2, $3)
+           ON CONFLICT (tenant_no) DO UPDATE SET size = excluded.size, root = excluded.root""",
+        (tenant_no, state.size, state.root),
+    )
+
+
+def tile(connection: Connection, tenant_no: int, level: int, index: int) -> bytes | None:
+    """Return a tile's hashes (a bundle's entries under level -1), full or as far as it goes."""
+    row = connection.row(
+        "SELECT hashes FROM tiles WHERE tenant_no = $1 AND level = $2 AND idx = $3", (tenant_no, level, index)
+    )
+    return row[0] if row else None
+
+
+def put_tiles(connection: Connection, tenant_no: int, tiles: dict[tuple[int, int], bytes]) -> None:
+    connection.many(
+        """INSERT INTO tiles(tenant_no, level, idx, hashes) VALUES ($1, $2, $3, $4)
+           ON CONFLICT (tenant_no, level, idx) DO UPDATE SET hashes = excluded.hashes""",
+        [(tenant_no, level, index, hashes) for (level, index), hashes in tiles.items()],
+    )
+
+
+def checkpoint(connection: Connection, tenant_no: int) -> Checkpoint | None:
+    """Return the latest signed checkpoint of a log."""
+    row = connection.row(
+        "SELECT size, root, signed_us, note FROM checkpoints WHERE tenant_no = $1", (tenant_no,)
+    )
+    return Checkpoint(*row) if row else None
+
+
+def put_checkpoint(connection: Connection, tenant_no: int, new: Checkpoint) -> bool:
+    """Store a checkpoint unless one of the same or a larger size is there; tell whether it was stored.
+
+    The condition is the compare-and-set of design section 6: two roots for one size cannot both be stored. A
+    new signature over the same size and root (after a key rotation) is let through.
+    """
+    return 1 == connection.execute(
+        """INSERT INTO checkpoints(tenant_no, size, root, signed_us, note) VALUES ($1, $2, $3, $4, $5)
+           ON CONFLICT (tenant_no) DO UPDATE
+             SET size = excluded.size, root = excluded.root, signed_us = excluded.signed_us, note = excluded.note
+           WHERE checkpoints.size < excluded.size
+              OR (checkpoints.size = excluded.size AND checkpoints.root = excluded.root)""",
+        (tenant_no, new.size, new.root, new.signed_us, new.note),
+    )
+
+
+_KEY = "SELECT key_id, algorithm, public, wrapped, valid_from_us, valid_until_us FROM log_keys"
+
+
+def keys(connection: Connection, tenant_no: int) -> list[LogKey]:
+    """Return all keys a log ever had, newest first."""
+    return [
+        LogKey(*row)
+        for row in connection.rows(
+            f"{_KEY} WHERE tenant_no = $1 ORDER BY valid_from_us DESC, algorithm", (tenant_no,)
+        )
+    ]
+
+
+def insert_key(connection: Connection, tenant_no: int, key: LogKey) -> None:
+    connection.execute(
+        """INSERT INTO log_keys(tenant_no, key_id, algorithm, public, wrapped, valid_from_us, valid_until_us)
+           VALUES ($1, $2, $3, $4, $5, $6, $7)""",
+        (
+            tenant_no,
+            key.key_id,
+            key.algorithm,
+            key.public,
+            key.wrapped,
+            key.valid_from_us,
+            key.valid_until_us,
+        ),
+    )
+
+
+def retire_keys(connection: Connection, tenant_no: int, until_us: int) -> None:
+    """Let the keys in use end at `until_us`."""
+    connection.execute(
+        "UPDATE log_keys SET valid_until_us = $1 WHERE tenant_no = $2 AND valid_until_us IS NULL",
+        (until_us, tenant_no),
+    )
+
+
+def put_verification(connection: Connection, tenant_no: int, id_: str, state: str) -> None:
+    connection.execute(
+        """INSERT INTO verifications(tenant_no, id, state) VALUES ($1, $2, $3)
+           ON CONFLICT (tenant_no, id) DO UPDATE SET state = excluded.state""",
+        (tenant_no, id_, state),
+    )
+
+
+def verification(connection: Connection, tenant_no: int, id_: str) -> str | None:
+    row = connection.row("SELECT state FROM verifications WHERE tenant_no = $1 AND id = $2", (tenant_no, id_))
+    return row[0] if row else None
+
+
+def verifications(connection: Connection, tenant_no: int, *, before: str, limit: int) -> list[str]:
+    """Return verification states, newest first, with an id below `before`."""
+    return [
+        row[0]
+        for row in connection.rows(
+            "SELECT state FROM verifications WHERE tenant_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+            (tenant_no, before, limit),
+        )
+    ]
