@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, Protocol
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 
 from atp.kernel.errors import Problem
 

@@ -6,11 +6,12 @@ Sources: RFC 9110 sections 8.8.3 and 13.1.2 (entity tags, compared weakly), 12.5
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, Final
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 
 from atp.web.response import Response
 
@@ -34,6 +35,7 @@ _COMPRESSIBLE = (
     "application/xml",
 )
 _GZIP_WINDOW = 31
+_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -60,7 +62,7 @@ async def respond(
     *,
     request_headers: Mapping[str, str],
     extra: Iterable[tuple[str, str]],
-    head_only: bool,
+    method: str,
     secure: bool,
     channel: tuple[Receive, Send],
     stopping: asyncio.Event,
@@ -69,7 +71,7 @@ async def respond(
     """Send `response`, filling `outcome` as it goes, so that a failure half-way is still told truly."""
     receive, send = channel
     headers = [*response.headers, *extra]
-    if _unchanged(response, request_headers):
+    if method in ("GET", "HEAD") and _unchanged(response, request_headers):
         response = Response(304, etag=response.etag, cache_control=response.cache_control)
     body = response.body
     coding = None
@@ -81,12 +83,12 @@ async def respond(
         if response.status not in (204, 304):
             raw.append((b"content-length", b"%d" % len(body)))
         await _start(send, response.status, raw, outcome)
-        shown = b"" if head_only or response.status in (204, 304) else body
+        shown = b"" if method == "HEAD" or response.status in (204, 304) else body
         await send({"type": "http.response.body", "body": shown})
         outcome.sent_bytes += len(shown)
         return
     await _start(send, response.status, raw, outcome)
-    if not head_only:
+    if method != "HEAD":
         await _stream(body, receive, send, stopping if response.live else None, outcome)
     await send({"type": "http.response.body", "body": b""})
 
@@ -110,7 +112,7 @@ async def _stream(
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    tasks = [asyncio.ensure_future(pump()), asyncio.ensure_future(gone())]
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(pump()), asyncio.ensure_future(gone())]
     if stopping is not None:
         tasks.append(asyncio.ensure_future(stopping.wait()))
     try:
@@ -172,7 +174,7 @@ def _accepted(header: str) -> set[str]:
     accepted: set[str] = set()
     for item in header.split(","):
         name, _, weight = item.partition(";")
-        if weight.replace(" ", "").rstrip("0").rstrip(".") != "q=":
+        if not _REFUSED.fullmatch(weight.strip()):
             accepted.add(name.strip().lower())
     return accepted
 

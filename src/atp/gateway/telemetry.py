@@ -7,31 +7,33 @@ identifies no person.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
 
-import structlog
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 from prometheus_client import Counter, Gauge, Histogram
 
+from atp.engine.telemetry import LATENCY_BUCKETS, REGISTRY, logger, tracer
 from atp.web.request import Correlation
 
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+__all__ = ["IN_FLIGHT", "Meters", "logger", "span"]
 
-REQUESTS = Counter("atp_http_requests_total", "HTTP requests answered.", ("operation", "status"))
+_BY_STATUS = ["operation", "status"]
+_BY_OPERATION = ["operation"]
+REQUESTS = Counter("atp_http_requests", "HTTP requests answered.", _BY_STATUS, registry=REGISTRY)
 SECONDS = Histogram(
-    "atp_http_request_seconds", "Time to answer an HTTP request.", ("operation",), buckets=_BUCKETS
+    "atp_http_request_seconds",
+    "Time to answer an HTTP request.",
+    _BY_OPERATION,
+    buckets=LATENCY_BUCKETS,
+    registry=REGISTRY,
 )
-IN_FLIGHT = Gauge("atp_http_requests_in_flight", "HTTP requests being answered.")
-RECEIVED = Counter("atp_http_received_bytes_total", "Bytes of request bodies received.", ("operation",))
-SENT = Counter("atp_http_sent_bytes_total", "Bytes of response bodies sent.", ("operation",))
+IN_FLIGHT = Gauge("atp_http_requests_in_flight", "HTTP requests being answered.", registry=REGISTRY)
+RECEIVED = Counter(
+    "atp_http_received_bytes", "Bytes of request bodies received.", _BY_OPERATION, registry=REGISTRY
+)
+SENT = Counter("atp_http_sent_bytes", "Bytes of response bodies sent.", _BY_OPERATION, registry=REGISTRY)
 
-_tracer = trace.get_tracer("atp.gateway")
-
-
-def logger() -> Any:
-    """Return the structured logger of the edge."""
-    return structlog.get_logger("atp.gateway")
+_tracer = tracer()
 
 
 def span(name: str, correlation: Correlation) -> AbstractContextManager[Span]:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from atp.engine.database import Connection
 from atp.kernel.clock import SECOND_US
-from atp.kernel.errors import Detail, Problem
+from atp.kernel.errors import Problem
 from atp.kernel.hashing import sha256
 from atp.kernel.ids import TenantId, UlidFactory, encode_ulid
 from atp.kernel.randomness import random_bytes
+from atp.streams.commands import Ledger, Vault
 from atp.tenants import events, queries, rules, store
 from atp.tenants.model import (
     SECRET_BYTES,
@@ -24,6 +25,7 @@ from atp.tenants.model import (
     IssuedKey,
     NewApiKey,
     NewTenant,
+    Rotation,
     Tenant,
     TenantChanges,
 )
@@ -35,30 +37,26 @@ DEMO_KEY = NewApiKey(name="First administrator", roles=("admin", "operator"), cl
 """The first key: administrator of the demo tenant and operator, since nobody else could make one."""
 
 
-class AppendPlatform(Protocol):
-    """Appends a platform record in the caller's transaction (streams.commands)."""
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a change is written into besides our own tables: the record ledger and the vault of keys.
 
-    def __call__(
-        self,
-        connection: Connection,
-        *,
-        tenant: TenantId,
-        type: str,  # noqa: A002 - the record's own word
-        stream: str,
-        payload: Mapping[str, Any],
-        actor: Mapping[str, Any],
-    ) -> object:
-        """Append, or raise; the transaction then undoes the change too."""
-        ...
+    `log_origin` begins the name of every log that is opened, e.g. the public host name.
+    """
+
+    ledger: Ledger
+    vault: Vault
+    log_origin: str = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The circumstances of a change: who makes it, when, and where it is recorded."""
+    """The circumstances of a change: who makes it, when, where it is recorded, and what set it off."""
 
     principal: Principal
     now_us: int
-    append: AppendPlatform
+    books: Books
+    correlation: Mapping[str, str] | None = None
     random: Callable[[int], bytes] = random_bytes
 
     def new_ulid(self) -> str:
@@ -67,35 +65,41 @@ class Change:
 
     def record_tenant(self, connection: Connection, tenant: Tenant, *, event: str) -> None:
         """Append the platform record of a changed tenant."""
-        self.append(
-            connection,
-            tenant=tenant.id,
-            type=event,
-            stream=events.tenant_stream(tenant),
-            payload=events.tenant_payload(tenant),
-            actor=self.principal.actor(),
+        self._record(
+            connection, tenant.id, event, events.tenant_stream(tenant), events.tenant_payload(tenant)
         )
 
-    def record_key(self, connection: Connection, key: ApiKey, *, event: str) -> None:
+    def record_key(
+        self, connection: Connection, key: ApiKey, *, event: str, reason: str | None = None
+    ) -> None:
         """Append the platform record of a changed key."""
-        self.append(
+        payload = events.api_key_payload(key, reason=reason)
+        self._record(connection, key.tenant, event, events.api_key_stream(key), payload)
+
+    def _record(
+        self, connection: Connection, tenant: TenantId, event: str, stream: str, payload: Mapping[str, Any]
+    ) -> None:
+        self.books.ledger.append_platform(
             connection,
-            tenant=key.tenant,
+            tenant,
             type=event,
-            stream=events.api_key_stream(key),
-            payload=events.api_key_payload(key),
+            stream=stream,
+            payload=payload,
             actor=self.principal.actor(),
+            correlation=self.correlation,
         )
 
 
 def create_tenant(connection: Connection, wanted: NewTenant, *, change: Change) -> Tenant:
-    """Create a tenant with a log of its own; VALIDATION_FAILED or TENANT_EXISTS."""
+    """Create a tenant with a log and keys of its own; VALIDATION_FAILED or TENANT_EXISTS."""
+    log_id = change.new_ulid().lower()
     tenant = Tenant(
         id=rules.check_tenant(wanted),
         display_name=wanted.display_name,
         region=wanted.region,
         status="active",
-        log_id=change.new_ulid().lower(),
+        log_id=log_id,
+        origin=f"{change.books.log_origin}/tlog/{log_id}",
         created_us=change.now_us,
         updated_us=change.now_us,
         version=1,
@@ -103,6 +107,8 @@ def create_tenant(connection: Connection, wanted: NewTenant, *, change: Change) 
     )
     if not store.insert_tenant(connection, tenant):
         raise Problem("TENANT_EXISTS")
+    log = change.books.ledger.open_log(connection, tenant.id, log_id=log_id, origin=tenant.origin)
+    change.books.vault.create(connection, log.tenant_no)
     change.record_tenant(connection, tenant, event=events.TENANT_CREATED)
     return tenant
 
@@ -112,9 +118,11 @@ def change_tenant(
 ) -> Tenant:
     """Configure, suspend or reactivate a tenant; what is already so changes and records nothing.
 
-    TENANT_NOT_FOUND, VALIDATION_FAILED, or VERSION_CONFLICT when another process changed it just now.
+    TENANT_NOT_FOUND or VALIDATION_FAILED.
     """
-    before = queries.get_tenant(connection, tenant)
+    before = store.lock_tenant(connection, tenant)
+    if before is None:
+        raise Problem("TENANT_NOT_FOUND")
     rules.refuse(
         ([] if wanted.display_name is None else rules.name_faults("displayName", wanted.display_name))
         + rules.limit_faults(wanted.rate_limits or {})
@@ -128,8 +136,7 @@ def change_tenant(
     if after == before:
         return before
     after = msgspec.structs.replace(after, version=before.version + 1, updated_us=change.now_us)
-    if not store.update_tenant(connection, after, expected_version=before.version):
-        raise Problem("VERSION_CONFLICT", "The tenant was changed by someone else at the same moment.")
+    store.update_tenant(connection, after)
     for event in _facts(before, after):
         change.record_tenant(connection, after, event=event)
     return after
@@ -140,8 +147,7 @@ def create_api_key(
 ) -> IssuedKey:
     """Create a key; its secret text is in the result and nowhere else.
 
-    TENANT_NOT_FOUND, VALIDATION_FAILED, or FORBIDDEN and CLEARANCE_REQUIRED when the key would be able to do
-    or see more than the caller.
+    TENANT_NOT_FOUND, VALIDATION_FAILED, or FORBIDDEN when the key could do or see more than the caller.
     """
     queries.get_tenant(connection, tenant)
     rules.check_key(wanted, now_us=change.now_us)
@@ -153,46 +159,42 @@ def create_api_key(
 
 
 def rotate_api_key(
-    connection: Connection,
-    tenant: TenantId,
-    key_id: str,
-    *,
-    change: Change,
-    overlap_seconds: int = rules.ROTATION_OVERLAP_DEFAULT_SECONDS,
+    connection: Connection, tenant: TenantId, key_id: str, *, wanted: Rotation, change: Change
 ) -> IssuedKey:
-    """Issue a successor with the same rights; the old key works on for `overlap_seconds`, then expires.
+    """Issue a successor with the same rights; the old key works on for the overlap, then expires.
 
-    API_KEY_NOT_FOUND, VALIDATION_FAILED, and API_KEY_REVOKED or API_KEY_EXPIRED for a key that is over.
+    API_KEY_NOT_FOUND, FORBIDDEN as for a new key, VALIDATION_FAILED also for a key that has ended already.
     """
-    old = queries.get_api_key(connection, tenant, key_id)
-    _refuse_ended(old, change.now_us)
-    if not 0 <= overlap_seconds <= rules.ROTATION_OVERLAP_MAX_SECONDS:
-        issue = f"must be 0 to {rules.ROTATION_OVERLAP_MAX_SECONDS}"
-        raise Problem("VALIDATION_FAILED", details=[Detail("overlapSeconds", issue, overlap_seconds)])
-    wanted = NewApiKey(name=old.name, roles=old.roles, clearance=old.clearance, expires_us=old.expires_us)
-    rules.refuse_escalation(change.principal, wanted)
-    issued = _issue(tenant, wanted, change)
+    old = _lock_key(connection, tenant, key_id)
+    rules.check_rotation(old, wanted, now_us=change.now_us)
+    successor = NewApiKey(
+        name=old.name, roles=old.roles, clearance=old.clearance, expires_us=wanted.expires_us
+    )
+    rules.refuse_escalation(change.principal, successor)
+    issued = _issue(tenant, successor, change)
     store.insert_key(connection, issued.key)
-    end_us = change.now_us + overlap_seconds * SECOND_US
+    end_us = change.now_us + wanted.overlap_seconds * SECOND_US
     ended = msgspec.structs.replace(
         old,
         expires_us=end_us if old.expires_us is None else min(end_us, old.expires_us),
         replaced_by=issued.key.id,
     )
-    _end(connection, ended)
+    store.end_key(connection, ended)
     change.record_key(connection, ended, event=events.API_KEY_ROTATED)
     change.record_key(connection, issued.key, event=events.API_KEY_CREATED)
     return issued
 
 
-def revoke_api_key(connection: Connection, tenant: TenantId, key_id: str, *, change: Change) -> ApiKey:
+def revoke_api_key(
+    connection: Connection, tenant: TenantId, key_id: str, *, change: Change, reason: str | None = None
+) -> ApiKey:
     """End a key now; revoking it again changes and records nothing. API_KEY_NOT_FOUND."""
-    key = queries.get_api_key(connection, tenant, key_id)
+    key = _lock_key(connection, tenant, key_id)
     if key.revoked_us is not None:
         return key
     revoked = msgspec.structs.replace(key, revoked_us=change.now_us)
-    _end(connection, revoked)
-    change.record_key(connection, revoked, event=events.API_KEY_REVOKED)
+    store.end_key(connection, revoked)
+    change.record_key(connection, revoked, event=events.API_KEY_REVOKED, reason=reason)
     return revoked
 
 
@@ -235,12 +237,8 @@ def _issue(tenant: TenantId, wanted: NewApiKey, change: Change) -> IssuedKey:
     return IssuedKey(key=key, secret=rules.key_text(key.id, secret))
 
 
-def _refuse_ended(key: ApiKey, now_us: int) -> None:
-    status = key.status(now_us)
-    if status != "active":
-        raise Problem("API_KEY_REVOKED" if status == "revoked" else "API_KEY_EXPIRED")
-
-
-def _end(connection: Connection, key: ApiKey) -> None:
-    if not store.end_key(connection, key):
-        raise Problem("VERSION_CONFLICT", "The key was revoked by someone else at the same moment.")
+def _lock_key(connection: Connection, tenant: TenantId, key_id: str) -> ApiKey:
+    key = store.lock_key(connection, tenant, key_id)
+    if key is None:
+        raise Problem("API_KEY_NOT_FOUND")
+    return key

@@ -37,13 +37,14 @@ def tenant_payload(tenant: Tenant) -> dict[str, Any]:
         "region": tenant.region,
         "status": tenant.status,
         "log_id": tenant.log_id,
+        "origin": tenant.origin,
         "rate_limits": dict(tenant.rate_limits),
         "version": tenant.version,
     }
 
 
-def api_key_payload(key: ApiKey) -> dict[str, Any]:
-    """Return the payload of every key event."""
+def api_key_payload(key: ApiKey, *, reason: str | None = None) -> dict[str, Any]:
+    """Return the payload of every key event; `reason` is given for a revocation."""
     return {
         "tenant_id": key.tenant,
         "api_key_id": key.id,
@@ -53,4 +54,5 @@ def api_key_payload(key: ApiKey) -> dict[str, Any]:
         "expires_at": None if key.expires_us is None else format_us(key.expires_us),
         "revoked_at": None if key.revoked_us is None else format_us(key.revoked_us),
         "replaced_by": key.replaced_by,
+        "reason": reason,
     }

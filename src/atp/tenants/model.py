@@ -12,18 +12,21 @@ from atp.web.principal import Clearance
 TenantStatus = Literal["active", "suspended"]
 KeyStatus = Literal["active", "expired", "revoked"]
 
+OVERLAP_DEFAULT_SECONDS = 86_400
+"""How long a rotated key works on beside its replacement when the caller does not say."""
 SECRET_BYTES = 32
 """256 random bits: guessing is hopeless, so the stored hash needs no slow derivation."""
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer of the platform; `log_id` names its transparency log and never changes, nor does `region`."""
+    """A customer of the platform. Region, log id and the log's origin are fixed when it is created."""
 
     id: TenantId
     display_name: str
     region: str
     status: TenantStatus
     log_id: str
+    origin: str
     created_us: int
     updated_us: int
     version: int
@@ -79,6 +82,13 @@ class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     roles: tuple[str, ...]
     clearance: Clearance = Clearance.NONE
+    expires_us: int | None = None
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
+    """How a key is replaced: how long the old one works on, and when the new one ends."""
+
+    overlap_seconds: int = OVERLAP_DEFAULT_SECONDS
     expires_us: int | None = None
 
 

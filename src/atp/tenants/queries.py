@@ -15,12 +15,36 @@ from atp.kernel.errors import Problem
 from atp.kernel.ids import TenantId
 from atp.tenants import store
 from atp.tenants.model import ApiKey, Tenant
+from atp.tenants.rules import (
+    OPERATOR,
+    ROLE_SCOPES,
+    parse_key_text,
+    principal_of,
+    scopes_of,
+    secret_matches,
+)
+
+__all__ = [
+    "OPERATOR",
+    "ROLE_SCOPES",
+    "Directory",
+    "get_tenant",
+    "list_api_keys",
+    "list_tenants",
+    "parse_key_text",
+    "principal_of",
+    "scopes_of",
+    "secret_matches",
+]
 
 FRESH_SECONDS = 1.0
 """How long a key or tenant is believed without looking again: the longest that a revocation made by another
 process goes unnoticed. Changes made in this process are noticed at once."""
 ENTRIES_MAX = 10_000
 """Keys or tenants remembered; guesses at key ids push each other out and cannot fill the memory."""
+
+NEWEST = "~"
+"""Sorts behind every key id: the place before the first page."""
 
 T = TypeVar("T")
 
@@ -38,17 +62,11 @@ def list_tenants(connection: Connection, *, after: str = "", limit: int) -> list
     return store.list_tenants(connection, after=after, limit=limit)
 
 
-def get_api_key(connection: Connection, tenant: TenantId, key_id: str) -> ApiKey:
-    """Return a key of the tenant, or raise API_KEY_NOT_FOUND."""
-    found = store.find_key_of(connection, tenant, key_id)
-    if found is None:
-        raise Problem("API_KEY_NOT_FOUND")
-    return found
-
-
-def list_api_keys(connection: Connection, tenant: TenantId, *, after: str = "", limit: int) -> list[ApiKey]:
-    """Return up to `limit` keys of the tenant in order of creation, behind `after`."""
-    return store.list_keys(connection, tenant, after=after, limit=limit)
+def list_api_keys(
+    connection: Connection, tenant: TenantId, *, before: str = NEWEST, limit: int
+) -> list[ApiKey]:
+    """Return up to `limit` keys of the tenant, newest first, older than the key `before`."""
+    return store.list_keys(connection, tenant, before=before, limit=limit)
 
 
 class Directory:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from atp.kernel.errors import Detail, Problem
 from atp.kernel.hashing import b64u, sha256, unb64u
 from atp.kernel.ids import TenantId, tenant_id
-from atp.tenants.model import ApiKey, NewApiKey, NewTenant
+from atp.tenants.model import ApiKey, NewApiKey, NewTenant, Rotation
 from atp.web.principal import Clearance, Principal
 
 NAME_LENGTH_MAX = 200
@@ -18,9 +18,7 @@ ROLES_MAX = 10
 """Roles of one key."""
 RATE_LIMIT_MAX = 10_000_000
 """Requests a minute; a larger number would be no limit at all."""
-ROTATION_OVERLAP_DEFAULT_SECONDS = 24 * 3600
-"""How long the old key works on beside its replacement when the caller does not say."""
-ROTATION_OVERLAP_MAX_SECONDS = 30 * 24 * 3600
+OVERLAP_MAX_SECONDS = 2_592_000
 """The longest overlap; a key that is to live on longer is not being rotated."""
 
 _READ = frozenset({"events:read", "streams:read", "integrity:read"})
@@ -38,6 +36,7 @@ ROLE_SCOPES: Mapping[str, frozenset[str]] = {
 """What each role may do. `sealed:read` lets a caller ask for sealed values, clearance says up to which class."""
 OPERATOR = "operator"
 
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
 _KEY_TEXT = re.compile(r"atp_([0-7][0-9A-HJKMNP-TV-Z]{25})_([A-Za-z0-9_-]{43})", re.ASCII)
 
@@ -119,6 +118,21 @@ def check_key(wanted: NewApiKey, *, now_us: int) -> None:
     refuse(details)
 
 
+def check_rotation(old: ApiKey, wanted: Rotation, *, now_us: int) -> None:
+    """Raise VALIDATION_FAILED when a key has ended already or the overlap is not a sensible one."""
+    details = []
+    status = old.status(now_us)
+    if status != "active":
+        details.append(Detail("keyId", f"must be a working key; this one is {status}, create a new one"))
+    if not 0 <= wanted.overlap_seconds <= OVERLAP_MAX_SECONDS:
+        details.append(
+            Detail("overlapSeconds", f"must be 0 to {OVERLAP_MAX_SECONDS}", wanted.overlap_seconds)
+        )
+    if wanted.expires_us is not None and wanted.expires_us <= now_us:
+        details.append(Detail("expiresAt", "must lie in the future"))
+    refuse(details)
+
+
 def refuse_escalation(issuer: Principal, wanted: NewApiKey) -> None:
     """Raise FORBIDDEN when a key would be able to do or see more than the caller who asks for it.
 
@@ -135,7 +149,7 @@ def refuse_escalation(issuer: Principal, wanted: NewApiKey) -> None:
             extra={"scopes": beyond},
         )
     if wanted.clearance > issuer.clearance:
-        raise Problem("CLEARANCE_REQUIRED", "A key cannot be given more clearance than its issuer has.")
+        raise Problem("FORBIDDEN", "A key cannot be given more clearance than its issuer has.")
 
 
 def limit_faults(limits: Mapping[str, int]) -> list[Detail]:
@@ -166,6 +180,6 @@ def parse_clearance(name: str) -> Clearance:
 
 def name_faults(field: str, name: str) -> list[Detail]:
     """Return what is wrong with a name that people will read."""
-    if name.strip() and len(name) <= NAME_LENGTH_MAX and name.isprintable():
+    if _NAME.fullmatch(name):
         return []
-    return [Detail(field, f"must be 1 to {NAME_LENGTH_MAX} printable characters")]
+    return [Detail(field, f"must be 1 to {NAME_LENGTH_MAX} characters on one line")]

@@ -24,6 +24,7 @@ SCHEMA: Sequence[str] = (
         region TEXT NOT NULL,
         status TEXT NOT NULL,
         log_id TEXT NOT NULL UNIQUE,
+        origin TEXT NOT NULL,
         created_us BIGINT NOT NULL,
         updated_us BIGINT NOT NULL,
         version BIGINT NOT NULL,
@@ -45,7 +46,7 @@ SCHEMA: Sequence[str] = (
     "CREATE INDEX IF NOT EXISTS api_keys_by_tenant ON api_keys (tenant, id)",
 )
 
-_TENANT = "id, display_name, region, status, log_id, created_us, updated_us, version, rate_limits"
+_TENANT = "id, display_name, region, status, log_id, origin, created_us, updated_us, version, rate_limits"
 _KEY = "id, tenant, name, roles, clearance, secret_hash, created_us, expires_us, revoked_us, last_used_us, replaced_by"
 
 
@@ -66,13 +67,14 @@ def list_tenants(connection: Connection, *, after: str, limit: int) -> list[Tena
 def insert_tenant(connection: Connection, tenant: Tenant) -> bool:
     """Insert a tenant; False when the id is taken."""
     inserted = connection.execute(
-        f"INSERT INTO tenants ({_TENANT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
+        f"INSERT INTO tenants ({_TENANT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING",
         (
             tenant.id,
             tenant.display_name,
             tenant.region,
             tenant.status,
             tenant.log_id,
+            tenant.origin,
             tenant.created_us,
             tenant.updated_us,
             tenant.version,
@@ -82,11 +84,17 @@ def insert_tenant(connection: Connection, tenant: Tenant) -> bool:
     return inserted == 1
 
 
-def update_tenant(connection: Connection, tenant: Tenant, *, expected_version: int) -> bool:
-    """Store a changed tenant; False when somebody else changed it since it was read."""
-    updated = connection.execute(
+def lock_tenant(connection: Connection, tenant: str) -> Tenant | None:
+    """Return a tenant that nobody else can change until this transaction ends."""
+    row = connection.row(f"SELECT {_TENANT} FROM tenants WHERE id = $1{_locking(connection)}", (tenant,))
+    return None if row is None else _tenant(row)
+
+
+def update_tenant(connection: Connection, tenant: Tenant) -> None:
+    """Store a changed tenant that was read by `lock_tenant`."""
+    connection.execute(
         "UPDATE tenants SET display_name = $1, status = $2, updated_us = $3, version = $4, rate_limits = $5"
-        " WHERE id = $6 AND version = $7",
+        " WHERE id = $6",
         (
             tenant.display_name,
             tenant.status,
@@ -94,10 +102,8 @@ def update_tenant(connection: Connection, tenant: Tenant, *, expected_version: i
             tenant.version,
             encode(tenant.rate_limits).decode(),
             tenant.id,
-            expected_version,
         ),
     )
-    return updated == 1
 
 
 def find_key(connection: Connection, key_id: str) -> ApiKey | None:
@@ -106,17 +112,19 @@ def find_key(connection: Connection, key_id: str) -> ApiKey | None:
     return None if row is None else _key(row)
 
 
-def find_key_of(connection: Connection, tenant: TenantId, key_id: str) -> ApiKey | None:
-    """Return a key of this tenant."""
-    row = connection.row(f"SELECT {_KEY} FROM api_keys WHERE tenant = $1 AND id = $2", (tenant, key_id))
+def lock_key(connection: Connection, tenant: TenantId, key_id: str) -> ApiKey | None:
+    """Return a key of this tenant that nobody else can change until this transaction ends."""
+    row = connection.row(
+        f"SELECT {_KEY} FROM api_keys WHERE tenant = $1 AND id = $2{_locking(connection)}", (tenant, key_id)
+    )
     return None if row is None else _key(row)
 
 
-def list_keys(connection: Connection, tenant: TenantId, *, after: str, limit: int) -> list[ApiKey]:
-    """Return the tenant's keys in order of creation, behind `after`."""
+def list_keys(connection: Connection, tenant: TenantId, *, before: str, limit: int) -> list[ApiKey]:
+    """Return the tenant's keys, newest first, older than the key `before`."""
     rows = connection.rows(
-        f"SELECT {_KEY} FROM api_keys WHERE tenant = $1 AND id > $2 ORDER BY id LIMIT $3",
-        (tenant, after, limit),
+        f"SELECT {_KEY} FROM api_keys WHERE tenant = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+        (tenant, before, limit),
     )
     return [_key(row) for row in rows]
 
@@ -141,14 +149,12 @@ def insert_key(connection: Connection, key: ApiKey) -> None:
     )
 
 
-def end_key(connection: Connection, key: ApiKey) -> bool:
-    """Store the end of a key (expiry, revocation, replacement); False when it was revoked meanwhile."""
-    updated = connection.execute(
-        "UPDATE api_keys SET expires_us = $1, revoked_us = $2, replaced_by = $3"
-        " WHERE tenant = $4 AND id = $5 AND revoked_us IS NULL",
+def end_key(connection: Connection, key: ApiKey) -> None:
+    """Store the end (expiry, revocation, replacement) of a key that was read by `lock_key`."""
+    connection.execute(
+        "UPDATE api_keys SET expires_us = $1, revoked_us = $2, replaced_by = $3 WHERE tenant = $4 AND id = $5",
         (key.expires_us, key.revoked_us, key.replaced_by, key.tenant, key.id),
     )
-    return updated == 1
 
 
 def mark_used(connection: Connection, used: Sequence[tuple[int, str]]) -> None:
@@ -159,6 +165,11 @@ def mark_used(connection: Connection, used: Sequence[tuple[int, str]]) -> None:
     )
 
 
+def _locking(connection: Connection) -> str:
+    # SQLite has one writer, so its transaction is the lock.
+    return " FOR UPDATE" if connection.dialect == "postgresql" else ""
+
+
 def _tenant(row: Sequence[Any]) -> Tenant:
     return Tenant(
         id=row[0],
@@ -166,10 +177,11 @@ def _tenant(row: Sequence[Any]) -> Tenant:
         region=row[2],
         status=row[3],
         log_id=row[4],
-        created_us=row[5],
-        updated_us=row[6],
-        version=row[7],
-        rate_limits=msgspec.json.decode(row[8], type=dict[str, int]),
+        origin=row[5],
+        created_us=row[6],
+        updated_us=row[7],
+        version=row[8],
+        rate_limits=msgspec.json.decode(row[9], type=dict[str, int]),
     )
 
 

@@ -31,9 +31,7 @@ class CatalogueEntry(Protocol):
     def retryable(self) -> bool: ...
 
 
-def document(
-    problem: Problem, entry: CatalogueEntry, *, instance: str, trace_id: str, now_us: int
-) -> dict[str, Any]:
+def document(problem: Problem, entry: CatalogueEntry, *, trace_id: str, now_us: int) -> dict[str, Any]:
     """Return the body that tells the caller of `problem`, as the contract's `Problem` schema has it."""
     message = problem.message or entry.title
     extra: Mapping[str, Any] = problem.extra
@@ -42,7 +40,7 @@ def document(
         "title": entry.title,
         "status": entry.status,
         "detail": message,
-        "instance": instance,
+        "instance": f"urn:trace:{trace_id}",
         "retryable": entry.retryable,
         **extra,
         "error": {

@@ -25,6 +25,13 @@ class Correlation:
     parent_id: str | None
     """16 hexadecimal digits: the caller's span, if it sent one."""
 
+    def in_record(self) -> dict[str, str]:
+        """Return the correlation member of a record."""
+        told = {"traceId": self.trace_id}
+        if self.request_id is not None:
+            told["requestId"] = self.request_id
+        return told
+
 
 @dataclass(slots=True, kw_only=True)
 class Request:
