@@ -61,7 +61,9 @@ def test_cloudtrail_says_who_did_what_to_which_object():
     assert all("ip" not in event["context"] for event in services)
 
 
-def test_every_windows_event_becomes_a_valid_event_that_holds_it_whole(contract, windows_lines, windows_events):
+def test_every_windows_event_becomes_a_valid_event_that_holds_it_whole(
+    contract, windows_lines, windows_events
+):
     """ING-08: 12,278 events with integers beyond 2^53, line breaks and non-ASCII text, exactly."""
     assert len(windows_events) == 12_278
     huge = 0
@@ -69,7 +71,9 @@ def test_every_windows_event_becomes_a_valid_event_that_holds_it_whole(contract,
         contract.validate(event)
         source = json.loads(line)
         assert event["payload"]["original"] == source
-        huge += any(type(value) is int and abs(value) > 2**53 for value in event["payload"]["original"].values())
+        huge += any(
+            type(value) is int and abs(value) > 2**53 for value in event["payload"]["original"].values()
+        )
     assert huge > 12_000
     assert len({event["idempotencyKey"] for event in windows_events}) == 12_278
 

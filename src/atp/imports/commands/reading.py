@@ -18,7 +18,9 @@ from atp.imports.model import EVENT_BYTES_MAX, LINE_BYTES_MAX, Line, SourceUnrea
 _FIRST_KEY = re.compile(rb'\{\s*("(?:[^"\\]|\\.)*")\s*:', re.DOTALL)
 _ARRAY_START = re.compile(rb'\s*(?:\{\s*"Records"\s*:\s*)?\[')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_ARRAY_END = re.compile(rb"\]\s*\}?")
 _BETWEEN = re.compile(rb"[\s,]*")
+_BEGINNING_BYTES_MAX = 256
 _CLOUDTRAIL_KEY = b'"eventVersion"'
 _is_json = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -120,53 +122,47 @@ def elements(part: str, chunks: Iterator[bytes]) -> Iterator[Line]:
     """Yield the objects of `{"Records": […]}` or `[…]`, also of several such texts behind each other."""
     window = _Window(chunks)
     number, place, inside = 0, 0, False
-    restart = re.compile(rb"(?<=[\s,\[])\{\s*" + _CLOUDTRAIL_KEY + rb"\s*:")
+    restart = _beginning(_CLOUDTRAIL_KEY)
     while True:
         if len(window.bytes) - place <= LINE_BYTES_MAX and not window.ended:
             window.fill(place)
             place = 0
         text = window.bytes
-        if not inside:
-            opening = _ARRAY_START.match(text, place)
-            if opening is None:
-                break
-            place, inside = opening.end(), True
-            continue
         place = _skip(_BETWEEN, text, place)
-        if text.startswith(b"]", place):
-            # Behind the records CloudTrail closes the envelope; another one may follow.
-            place = _skip(re.compile(rb"\]\s*\}?"), text, place)
-            inside = False
-            continue
         if place >= len(text):
             break
+        if not inside and (opening := _ARRAY_START.match(text, place)):
+            place, inside = opening.end(), True
+            continue
+        if inside and (closing := _ARRAY_END.match(text, place)):
+            # Behind its records CloudTrail closes the envelope; another one may follow.
+            place, inside = closing.end(), False
+            continue
         number += 1
-        end = _element_end(text, place)
-        if (
-            end is not None
-            and end - place <= LINE_BYTES_MAX
-            and text.startswith(b"{", place)
-            and _valid(text[place:end])
-        ):
+        end = _element_end(text, place) if inside and text.startswith(b"{", place) else None
+        if end is not None and end - place <= LINE_BYTES_MAX and _valid(text[place:end]):
             if number == 1 and (key := _FIRST_KEY.match(text, place)):
-                restart = re.compile(rb"(?<=[\s,\[])\{\s*" + re.escape(key[1]) + rb"\s*:")
+                restart = _beginning(key[1])
             yield Line(part, number, window.base + place, text[place:end])
             place = end
             continue
         found = restart.search(text, place + 1)
-        end = found.start() if found else len(text)
+        # The last bytes stay for the next look: a beginning may be cut in two there.
+        end = found.start() if found else len(text) if window.ended else len(text) - _BEGINNING_BYTES_MAX
         fault = (
             _TOO_LONG if end - place > LINE_BYTES_MAX else _BROKEN if found or not window.ended else _CUT_OFF
         )
         yield Line(part, number, window.base + place, text[place : min(end, place + LINE_BYTES_MAX)], fault)
-        place = end
-    rest = window.bytes[place:]
-    if rest.strip():
-        yield Line(part, number + 1, window.base + place, rest[:LINE_BYTES_MAX], _BROKEN)
+        place, inside = end, True
     if window.damage or inside:
         raise window.damage or SourceUnreadable(
             f"{part} ends before its list of records does: it was cut off."
         )
+
+
+def _beginning(first_key: bytes) -> re.Pattern[bytes]:
+    """Match where a record can begin again after a broken one: records share their first key."""
+    return re.compile(rb"(?<=[\s,\[\]}])\{\s*" + re.escape(first_key) + rb"\s*:")
 
 
 def _skip(pattern: re.Pattern[bytes], text: bytes, place: int) -> int:

@@ -22,6 +22,7 @@ from atp.imports.model import (
     Line,
     Reject,
     Sink,
+    SinkUnavailable,
     SourceUnreadable,
     Unmappable,
 )
@@ -94,6 +95,7 @@ def run_import(
     reject_file = rejects(checkpoint.rejects_bytes)
     resumed = checkpoint.counts.lines
     ledger = _Ledger(source_id, checkpoint, checkpoints, reject_file)
+    line_up = _InOrder(sink)
     damage: str | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="import-sender") as sender:
         flight: deque[tuple[_Batch, Future[list[Answer]]]] = deque()
@@ -107,7 +109,7 @@ def run_import(
                     damage, batch = str(error), None
                 if batch is None:
                     break
-                flight.append((batch, sender.submit(_send, sink, batch.events)))
+                flight.append((batch, sender.submit(line_up.send, batch.events)))
                 if len(flight) >= IN_FLIGHT_MAX:
                     ledger.settle(*_landed(flight))
                 progress(checkpoint.counts, stream.position)
@@ -136,8 +138,21 @@ def preview(stream: Stream, plan: Plan) -> tuple[str, Iterator[bytes | Reject]]:
     return format_name, outcomes()
 
 
-def _send(sink: Sink, events: list[bytes]) -> list[Answer]:
-    return list(sink.send(events)) if events else []
+class _InOrder:
+    """Sends batch after batch, and none after one that failed: the log keeps the order of the source."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._broken = False
+
+    def send(self, events: list[bytes]) -> list[Answer]:
+        """Deliver a batch, on the sender's thread only."""
+        if self._broken:
+            raise SinkUnavailable("A batch before this one was not delivered.")
+        self._broken = True
+        answers = list(self._sink.send(events)) if events else []
+        self._broken = False
+        return answers
 
 
 def _landed(flight: deque[tuple[_Batch, Future[list[Answer]]]]) -> tuple[_Batch, list[Answer]]:
