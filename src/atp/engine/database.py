@@ -29,6 +29,14 @@ class CommitUncertain(StorageUnavailable):
     """The connection was lost while committing: the work may or may not stand, and must be looked up again."""
 
 
+class UnsafeDatabase(Exception):
+    """The database runs with settings under which an acknowledged record could be lost; the message says which."""
+
+
+class WriteRefused(Exception):
+    """A rule of the database itself refused a row: a write-once trigger or a key. A bug, or a hand in the store."""
+
+
 class Connection(Protocol):
     """A connection inside a transaction; valid only during the call that received it."""
 

@@ -10,18 +10,27 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import apsw
 
-from atp.engine.database import Connection, Dialect, SqlValue, StorageUnavailable, T
+from atp.engine.database import (
+    CommitUncertain,
+    Connection,
+    Dialect,
+    SqlValue,
+    StorageUnavailable,
+    T,
+    UnsafeDatabase,
+    WriteRefused,
+)
+from atp.engine.readers import Readers
+from atp.engine.writer import Writer
 
 READERS: Final = 4
 """Reader threads: two per core keeps a slow query from blocking quick ones on a small machine."""
@@ -36,6 +45,11 @@ CHECKPOINT_PAGES: Final = 8_000
 CHUNK: Final = 256
 """Rows of one multi-row INSERT; larger gains nothing and falls out of apsw's statement cache."""
 
+REWRITE_BYTES: Final = 1 << 20
+"""Block in which a log left by a crash is rewritten."""
+
+_SUSPICIOUS = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
+"""Errors after which neither the connection's cache nor the kernel's is trusted."""
 _UNAVAILABLE = (
     apsw.FullError,
     apsw.IOError,
@@ -103,7 +117,7 @@ class SqliteConnection:
 
 
 class SqliteDatabase:
-    """A `Database` on one file. State: `_writer` belongs to the writer thread, `_local` to each reader thread."""
+    """A `Database` on one file. State: `_connection`, `_suspect` and `_committing` belong to the writer thread."""
 
     dialect: Dialect = "sqlite"
 
@@ -111,23 +125,28 @@ class SqliteDatabase:
         """Open or create `path` and apply `schema`; raises DatabaseInUse and StorageUnavailable."""
         self.path = path
         self._vfs = vfs
+        self._suspect = False
+        self._committing = False
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(path.with_name(path.name + ".lock"))
-        self._closed = False
-        self._local = threading.local()
-        self._reader_connections: list[apsw.Connection] = []
-        self._submitting = threading.Lock()
-        self._work: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = SimpleQueue()
         try:
-            self._writer = SqliteConnection(self._open_writer(schema))
-        except apsw.Error as error:
+            _rewrite_log(path)
+            self._connection = SqliteConnection(self._open_writer(schema))
+        except (apsw.Error, OSError) as error:
             os.close(self._lock_file)
             raise StorageUnavailable(f"cannot open {path.name}: {type(error).__name__}") from error
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="atp-read")
-        self._thread = threading.Thread(target=self._run, name=f"atp-write-{path.stem}", daemon=True)
-        self._thread.start()
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        self._readers = Readers(
+            READERS,
+            lambda: SqliteConnection(open_reader(path, vfs=vfs)),
+            errors=apsw.Error,
+            fail=lambda error: _raise(error, "read"),
+        )
+        self._writer = Writer(f"atp-write-{path.stem}", self._transact, self._finish)
 
-    def _open_writer(self, schema: Sequence[str]) -> apsw.Connection:
+    def _open_writer(self, schema: Sequence[str] = ()) -> apsw.Connection:
         raw = apsw.Connection(str(self.path), vfs=self._vfs, statementcachesize=200)
         raw.set_busy_timeout(BUSY_MS)
         raw.pragma("page_size", 4096)
@@ -137,91 +156,104 @@ class SqliteDatabase:
         raw.pragma("cache_size", -WRITER_CACHE_KIB)
         raw.wal_autocheckpoint(CHECKPOINT_PAGES)
         if raw.pragma("synchronous") != 2 or raw.pragma("journal_mode") != "wal":
-            raise StorageUnavailable("this SQLite does not keep synchronous=FULL in WAL mode")
+            raise UnsafeDatabase("this SQLite does not keep synchronous=FULL in WAL mode")
         with raw:
             for statement in schema:
                 raw.execute(ddl(statement))
+        # SQLite rolls a whole transaction back on some errors; what work did after swallowing one would commit
+        # statement by statement. Only `_transact` commits.
+        raw.set_commit_hook(lambda: not self._committing)
         return raw
 
     # -- writing: one thread, one transaction per piece of work --------------------------------------------
 
     def write(self, work: Callable[[Connection], T]) -> Future[T]:
-        future: Future[T] = Future()
-        with self._submitting:
-            if self._closed:
-                raise StorageUnavailable("the database is closed")
-            self._work.put((work, future))
-        return future
+        return self._writer.submit(work)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
-        return self.write(work).result()
+        return self._writer.submit_and_wait(work)
 
-    def _run(self) -> None:
-        while (item := self._work.get()) is not None:
-            work, future = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = self._transact(work)
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-        self._writer.raw.close()
-
-    def _transact(self, work: Callable[[Connection], T]) -> T:
+    def _transact(self, work: Callable[[Connection], Any]) -> Any:
         """Run `work` between BEGIN and COMMIT.
 
         Crash argument: until COMMIT returns, the write-ahead log holds no commit frame for this work, and
         recovery drops it whole; once it returns, the frame is fsynced (synchronous=FULL) and recovery
         replays it. The future resolves only afterwards, so nothing is acknowledged that a crash can lose.
         """
-        raw = self._writer.raw
         try:
-            raw.execute("BEGIN IMMEDIATE")
-            result = work(self._writer)
-            raw.execute("COMMIT")
+            if self._suspect:
+                self._start_afresh()
+            connection = self._connection
+            connection.raw.execute("BEGIN IMMEDIATE")
+            result = work(connection)
+            self._commit(connection.raw)
         except BaseException as error:
-            with suppress(apsw.Error):
-                if raw.in_transaction:
-                    raw.execute("ROLLBACK")
-            if isinstance(error, _UNAVAILABLE):
-                raise StorageUnavailable(f"the database refused the write: {type(error).__name__}") from error
+            self._roll_back(self._connection.raw)
+            if isinstance(error, apsw.Error):
+                self._suspect |= isinstance(error, _SUSPICIOUS)
+                _raise(error, "write")
             raise
         return result
+
+    def _commit(self, raw: apsw.Connection) -> None:
+        self._committing = True
+        try:
+            raw.execute("COMMIT")
+        except apsw.IOError as error:
+            # A commit frame may have reached the file although its fsync failed; a crash before the next write
+            # would bring the work back.
+            self._suspect = True
+            raise CommitUncertain(f"the disk failed while committing: {type(error).__name__}") from error
+        finally:
+            self._committing = False
+
+    @staticmethod
+    def _roll_back(raw: apsw.Connection) -> None:
+        with suppress(apsw.Error):
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+
+    def _start_afresh(self) -> None:
+        """After an I/O error: a new connection, and everything committed moved from the log into the file.
+
+        A failed fsync leaves pages in the kernel's cache that are marked clean and may not be on disk, so no
+        later fsync of the log proves anything about its older frames. The checkpoint writes their content
+        again, elsewhere, syncs that, and empties the log. Until it succeeds no write is accepted.
+        """
+        with suppress(apsw.Error):
+            self._connection.raw.close(force=True)
+        self._connection = SqliteConnection(self._open_writer())
+        self._connection.raw.wal_checkpoint(
+            mode=apsw.SQLITE_CHECKPOINT_TRUNCATE
+        )  # Busy while a long read lasts.
+        self._suspect = False
+
+    def _finish(self) -> None:
+        """Close the writer last, so that it folds the write-ahead log into the file."""
+        with suppress(apsw.Error):
+            self._connection.raw.close()
 
     # -- reading: a snapshot per call ----------------------------------------------------------------------
 
     def read(self, work: Callable[[Connection], T]) -> Future[T]:
-        return self._readers.submit(self.read_now, work)
+        return self._readers.submit(work)
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
-        connection: SqliteConnection | None = getattr(self._local, "connection", None)
-        try:
-            if connection is None:
-                connection = self._local.connection = SqliteConnection(open_reader(self.path, vfs=self._vfs))
-                self._reader_connections.append(connection.raw)
-            connection.raw.execute("BEGIN")
-            try:
-                return work(connection)
-            finally:
-                if connection.raw.in_transaction:
-                    connection.raw.execute("ROLLBACK")
-        except _UNAVAILABLE as error:
-            raise StorageUnavailable(f"the database refused the read: {type(error).__name__}") from error
+        return self._readers.run(work)
 
     def close(self) -> None:
-        with self._submitting:
-            if self._closed:
-                return
-            self._closed = True
-        self._readers.shutdown(wait=True)
-        for raw in self._reader_connections:
-            with suppress(apsw.Error):
-                raw.close()
-        self._work.put(None)  # The writer closes last, so that it folds the write-ahead log into the file.
-        self._thread.join()
-        os.close(self._lock_file)
+        self._readers.close()
+        if self._writer.close():
+            os.close(self._lock_file)
+
+
+def _raise(error: apsw.Error, verb: str) -> NoReturn:
+    """Raise what the caller knows: the storage failed, a rule of the database refused, or the statement is wrong."""
+    if isinstance(error, apsw.ConstraintError):
+        raise WriteRefused(str(error)) from error
+    if isinstance(error, _UNAVAILABLE):
+        raise StorageUnavailable(f"the database refused the {verb}: {type(error).__name__}") from error
+    raise error
 
 
 def open_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
@@ -242,3 +274,21 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise DatabaseInUse(path.name) from error
     return descriptor
+
+
+def _rewrite_log(path: Path) -> None:
+    """Write the bytes of a write-ahead log that a crash left behind over themselves, and sync them.
+
+    The process may have died after a failed fsync: then frames are readable from the kernel's cache, marked
+    clean, and not on disk. Recovery would build on them, and a power cut would take what follows with them.
+    Crash argument: every byte keeps its value, so stopping anywhere leaves the same log.
+    """
+    try:
+        file = path.with_name(path.name + "-wal").open("r+b", buffering=0)
+    except FileNotFoundError:
+        return
+    with file:
+        while block := file.read(REWRITE_BYTES):
+            file.seek(-len(block), os.SEEK_CUR)
+            file.write(block)
+        os.fsync(file.fileno())

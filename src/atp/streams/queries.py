@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from atp.engine.codec import CorruptValue, unpack
+from atp.engine.codec import CorruptValue
 from atp.engine.database import Connection
 from atp.engine.keys import KeyUnavailable
 from atp.kernel.clock import parse_rfc3339
@@ -166,10 +166,7 @@ def feed(connection: Connection, shard: int, sequence: int, limit: int) -> list[
 
     Raises CorruptValue for a damaged row; use `feed_tolerant` to step over it.
     """
-    return [
-        StoredRecord(*row[:6], unpack(row[6]), unpack(row[7]))
-        for row in store.feed_rows(connection, shard, sequence, limit)
-    ]
+    return [store.to_record(row) for row in store.feed_rows(connection, shard, sequence, limit)]
 
 
 def feed_tolerant(
@@ -178,7 +175,7 @@ def feed_tolerant(
     """As `feed`, with a `DamagedRow` where the stored bytes do not decode."""
     for row in store.feed_rows(connection, shard, sequence, limit):
         try:
-            yield StoredRecord(*row[:6], unpack(row[6]), unpack(row[7]))
+            yield store.to_record(row)
         except CorruptValue as error:
             yield DamagedRow(row[0], row[1], row[2], str(error))
 

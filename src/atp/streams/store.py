@@ -148,7 +148,7 @@ def schema(dialect: Dialect) -> list[str]:
     """Return the statements that create what is not there yet, in order."""
     if dialect == "sqlite":
         parts = {"clustered": " STRICT, WITHOUT ROWID", "rowid": " PRIMARY KEY", "key": ""}
-        own = _SQLITE_TRIGGERS
+        own: Sequence[str] = _SQLITE_TRIGGERS
     else:
         parts = {"clustered": "", "rowid": "", "key": ", PRIMARY KEY (tenant_no, position)"}
         own = _POSTGRES_TRIGGERS
@@ -299,7 +299,8 @@ def explain(connection: Connection, tenant_no: int, target: str, position: int) 
 _RECORD = "SELECT sequence, tenant_no, position, stream_no, version, id, header, content FROM records"
 
 
-def _record(row: tuple[Any, ...]) -> StoredRecord:
+def to_record(row: tuple[Any, ...]) -> StoredRecord:
+    """Return a row as a record; raises CorruptValue when its stored bytes do not decode."""
     sequence, tenant_no, position, stream_no, version, id_, header, content = row
     return StoredRecord(
         sequence, tenant_no, position, stream_no, version, id_, unpack(header), unpack(content)
@@ -308,12 +309,12 @@ def _record(row: tuple[Any, ...]) -> StoredRecord:
 
 def record_by_id(connection: Connection, tenant_no: int, id_: bytes) -> StoredRecord | None:
     row = connection.row(f"{_RECORD} WHERE tenant_no = $1 AND id = $2", (tenant_no, id_))
-    return _record(row) if row else None
+    return to_record(row) if row else None
 
 
 def record_at(connection: Connection, tenant_no: int, position: int) -> StoredRecord | None:
     row = connection.row(f"{_RECORD} WHERE tenant_no = $1 AND position = $2", (tenant_no, position))
-    return _record(row) if row else None
+    return to_record(row) if row else None
 
 
 def records_at(connection: Connection, tenant_no: int, positions: Sequence[int]) -> dict[int, StoredRecord]:
@@ -322,7 +323,7 @@ def records_at(connection: Connection, tenant_no: int, positions: Sequence[int])
         for row in connection.rows(
             f"{_RECORD} WHERE tenant_no = $1 AND position IN ({_marks(2, len(chunk))})", (tenant_no, *chunk)
         ):
-            found[row[2]] = _record(row)
+            found[row[2]] = to_record(row)
     return found
 
 
@@ -335,7 +336,7 @@ def log_records(
         f"{_RECORD} WHERE tenant_no = $1 AND position >= $2 AND position < $3 ORDER BY position {order} LIMIT $4",
         (tenant_no, start, end, limit),
     )
-    return [_record(row) for row in rows]
+    return [to_record(row) for row in rows]
 
 
 def stream_records(
@@ -355,13 +356,13 @@ def stream_records(
             ORDER BY version {order} LIMIT $5""",
         (tenant_no, stream_no, start, end, limit),
     )
-    return [_record(row) for row in rows]
+    return [to_record(row) for row in rows]
 
 
 def every_stream_record(connection: Connection, tenant_no: int, stream_no: int) -> Iterator[StoredRecord]:
     """Yield a whole stream in order, one record in memory at a time."""
     return map(
-        _record,
+        to_record,
         connection.stream(
             f"{_RECORD} WHERE tenant_no = $1 AND stream_no = $2 ORDER BY version", (tenant_no, stream_no)
         ),

@@ -86,7 +86,7 @@ class Appender:
 
         try:
             self._database.write(work).add_done_callback(lambda done: self._finish(group, done))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it belongs to those who wait for their futures.
             self._gather(group)
             self._settle(group, None, error)
             with self._lock:

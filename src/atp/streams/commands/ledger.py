@@ -340,10 +340,11 @@ def _resolve_repeats(outcomes: Sequence[Outcome | int]) -> list[Outcome]:
     """Replace each pointer to an earlier item by that item's outcome, marked as a duplicate."""
     resolved: list[Outcome] = []
     for outcome in outcomes:
-        if isinstance(outcome, int):
-            first = resolved[outcome]
-            outcome = replace(first, duplicate=True) if isinstance(first, Appended) else first
-        resolved.append(outcome)
+        if not isinstance(outcome, int):
+            resolved.append(outcome)
+            continue
+        first = resolved[outcome]
+        resolved.append(replace(first, duplicate=True) if isinstance(first, Appended) else first)
     return resolved
 
 

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -165,11 +166,9 @@ class Vault:
         keys are in the ring, so a crash in between leaves nothing unreadable; run it again.
         """
         logs = self._database.read_now(store.log_heads)
-        return sum(
-            self._database.write_now(lambda c, number=log.tenant_no: self._rewrap(c, number)) for log in logs
-        )
+        return sum(self._database.write_now(partial(self._rewrap, log.tenant_no)) for log in logs)
 
-    def _rewrap(self, connection: Connection, tenant_no: int) -> int:
+    def _rewrap(self, tenant_no: int, connection: Connection) -> int:
         count = 0
         for purpose, version, wrapped in store.tenant_keys(connection, tenant_no):
             if wrapped[1:5] != self._ring.current_id:
@@ -198,22 +197,26 @@ class Vault:
             self._open.pop(tenant, None)
         vault, after, total = self.tenant(tenant), -1, 0
         while True:
-            rows = self._database.read_now(
-                lambda c, a=after: store.subject_keys_after(c, number, a, REWRAP_CHUNK)
-            )
+            rows = self._database.read_now(partial(_subject_keys_after, number, after))
             if not rows:
                 return total
-            self._database.write_now(lambda c, r=rows: self._rewrap_subjects(c, vault, r))
+            self._database.write_now(partial(self._rewrap_subjects, vault, rows))
             after, total = rows[-1][0], total + len(rows)
 
     @staticmethod
     def _rewrap_subjects(
-        connection: Connection, vault: TenantVault, rows: Sequence[tuple[int, bytes, bytes]]
+        vault: TenantVault, rows: Sequence[tuple[int, bytes, bytes]], connection: Connection
     ) -> None:
         for key_id, ref, wrapped in rows:
             aad = _subject_aad(vault.tenant_no, key_id, ref)
             again = vault.wrap(vault.unwrap(wrapped, aad), aad)
             store.replace_subject_key(connection, vault.tenant_no, key_id, again)
+
+
+def _subject_keys_after(
+    tenant_no: int, key_id: int, connection: Connection
+) -> list[tuple[int, bytes, bytes]]:
+    return store.subject_keys_after(connection, tenant_no, key_id, REWRAP_CHUNK)
 
 
 class Sealer:
@@ -250,8 +253,7 @@ class Sealer:
             fresh[ref] = SubjectKey(SubjectKeyRow(key_id, ref, wrapped), aead, stored=True)
         with self._lock:
             known = self._keys[tenant]
-            for ref in fresh:
-                fresh[ref] = known.setdefault(ref, fresh[ref])
+            fresh = {ref: known.setdefault(ref, key) for ref, key in fresh.items()}
             while len(known) > SUBJECTS_MAX:
                 known.popitem(last=False)
         return fresh
