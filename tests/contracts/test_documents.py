@@ -262,3 +262,14 @@ def test_an_operation_that_discloses_can_refuse_for_want_of_clearance() -> None:
         discloses = any(parameter.name == "disclose" for parameter in operation.parameters)
         if discloses:
             assert "CLEARANCE_REQUIRED" in operation.errors, operation.id
+
+
+def test_every_extension_is_explained() -> None:
+    """An x-atp- keyword that nobody can look up is a rule that nobody can keep."""
+    folder = loading.contracts_folder()
+    documents = [folder / loading.OPENAPI_FILE, *(folder / "schemas").rglob("*.json")]
+    used = {name for file in documents for name in re.findall(r"x-atp-[a-z-]+", file.read_text())} - {
+        "x-atp-"
+    }
+    explained = set(re.findall(r"x-atp-[a-z-]+", (folder / "README.md").read_text()))
+    assert used <= explained

@@ -1,4 +1,6 @@
-"""The catalogue of error codes, from contracts/errors.yaml."""
+"""The catalogue of error codes, from contracts/errors.yaml: each with its status, its title, and what the caller
+can do. The one place that other code asks; nobody writes a status down twice.
+"""
 
 from __future__ import annotations
 
