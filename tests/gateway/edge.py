@@ -114,3 +114,11 @@ def open_edge(
 
 async def _not_here(request: Request) -> Response:
     raise Problem("NOT_FOUND", f"{request.operation_id} belongs to another context's tests.")
+
+
+def example(operation_id: str, status: int) -> Any:
+    """Return the contract's own example of an answer, for handlers that stand in."""
+    schema = load().response_schema(operation_id, status)
+    assert schema is not None
+    name = schema["$ref"].rsplit("/", 1)[1]
+    return load().document["components"]["schemas"][name]["examples"][0]

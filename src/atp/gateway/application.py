@@ -110,13 +110,11 @@ class Gateway:
     async def _answer_or_explain(self, call: Call, receive_message: Receive) -> Response:
         try:
             return await self._answer(call, receive_message)
+        except StorageUnavailable as failure:
+            telemetry.logger().error("store failed", reason=str(failure), operation=call.operation_id)
+            return _explain(call, _store_problem(failure), self._clock())
         except Problem as problem:
             return _explain(call, problem, self._clock())
-        except CommitUncertain:
-            doubt = Problem("TIMEOUT", "The store was lost while committing: the outcome is unknown.")
-            return _explain(call, doubt, self._clock())
-        except StorageUnavailable:
-            return _explain(call, Problem("STORAGE_UNAVAILABLE", retry_after=RETRY_SECONDS), self._clock())
         except receive.ClientGone:
             raise
         except Exception as bug:  # noqa: BLE001 - the edge is where a bug becomes a 500 and a log line.
@@ -289,6 +287,13 @@ def _explain(call: Call, problem: Problem, clock_us: int) -> Response:
         headers.append(("allow", ", ".join(allowed)))
     body = problems.document(problem, entry, trace_id=call.correlation.trace_id, now_us=clock_us)
     return json_response(body, entry.status, media_type=problems.MEDIA_TYPE, headers=tuple(headers))
+
+
+def _store_problem(failure: StorageUnavailable) -> Problem:
+    # The engine's words are for the operator; the caller must only know whether to repeat or to look first.
+    if isinstance(failure, CommitUncertain):
+        return Problem("TIMEOUT", "The store was lost while committing: the outcome is unknown.")
+    return Problem("STORAGE_UNAVAILABLE", retry_after=RETRY_SECONDS)
 
 
 def _shared_headers(call: Call) -> list[tuple[str, str]]:

@@ -141,7 +141,8 @@ class _Brotli:
                 chunk = b""
                 pieces.append(piece)
                 total += len(piece)
-                if self._inflate.can_accept_more_data() or self._inflate.is_finished():
+                # It may say that it can accept more while output is still waiting: empty it first.
+                if not piece or self._inflate.is_finished():
                     break
         except brotli.error:
             raise Problem("MALFORMED_JSON", "The body is not valid Brotli.") from None
