@@ -143,3 +143,39 @@ def test_nearly_right_events_never_break_the_check(changes: dict[str, Any]) -> N
     for detail in event_violations(**changes):
         assert detail.issue
         assert detail.value is MISSING or detail.field.split(".")[0] not in ("actor", "context", "payload")
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "issue"),
+    [
+        ({"const": 1}, 2, "must be 1"),
+        ({"minLength": 1}, "", "must not be empty"),
+        ({"minLength": 2}, "a", "must have at least 2 characters"),
+        ({"minItems": 2}, [], "must have at least 2 items"),
+        ({"maxItems": 1}, [1, 2], "must have at most 1 item"),
+        ({"uniqueItems": True}, [1, 1], "must not hold the same item twice"),
+        ({"minProperties": 1}, {}, "must have at least 1 field"),
+        ({"maxProperties": 2}, {"a": 1, "b": 2, "c": 3}, "must have at most 2 fields"),
+        ({"type": ["integer", "null"]}, "x", "must be an integer or null"),
+        ({"minimum": 3}, 2, "must be at least 3"),
+        ({"pattern": "^a$"}, "b", "must match ^a$"),
+        ({"format": "ipv4"}, "b", "is not a valid ipv4"),
+        ({"multipleOf": 2}, 3, "breaks the rule multipleOf"),
+    ],
+)
+def test_each_rule_has_words(schema: dict[str, Any], value: object, issue: str) -> None:
+    """An issue completes the sentence that its field begins, and never quotes the value."""
+    assert [detail.issue for detail in schemas.Validator(schema).violations(value)] == [issue]
+
+
+def test_an_impossible_name_is_named() -> None:
+    """Where names themselves are bounded, the wrong one is the field."""
+    found = schemas.Validator({"propertyNames": {"pattern": "^[a-z]+$"}}).violations({"ok": 1, "Not": 2})
+    assert found == [Detail("Not", "is not a possible name: it must match ^[a-z]+$")]
+
+
+def test_violations_are_bounded() -> None:
+    """An event with a thousand unknown fields does not get an answer with a thousand entries."""
+    assert len(event_violations(**{f"x{index}": 1 for index in range(1000)})) == schemas.VIOLATIONS_MAX
+    numbers = schemas.Validator({"items": {"type": "string"}})
+    assert len(numbers.violations(list(range(1000)))) == schemas.VIOLATIONS_MAX

@@ -169,7 +169,8 @@ def _issue(error: jsonschema_rs.ValidationError) -> str:
     limit = kind.value
     match kind.name:
         case "type":
-            return f"must be {' or '.join(_ARTICLES.get(name, f'a {name}') for name in limit)}"
+            kinds = sorted(limit, key=lambda name: (name == "null", name))
+            return f"must be {' or '.join(_ARTICLES.get(name, f'a {name}') for name in kinds)}"
         case "enum":
             return f"must be one of {', '.join(str(option) for option in limit)}"
         case "const":
@@ -198,7 +199,7 @@ def _issue(error: jsonschema_rs.ValidationError) -> str:
             return (
                 "must be a time such as 2026-11-21T10:00:00Z"
                 if limit == "date-time"
-                else f"must be a {limit}"
+                else f"is not a valid {limit}"
             )
         case "anyOf" | "oneOf":
             return "has none of the allowed forms"
