@@ -1,4 +1,7 @@
-"""Binds a format to a function from a line to a serialized event, and gives keys to events without ids."""
+"""Binds a format to a reader and to a function from a line to a serialized event.
+
+Gives idempotency keys to events without ids of their own, and holds the limit of an event's size.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The flow of an import: recognise, read, map, send, note; one thread maps while another sends."""
+"""The flow of an import: recognise, read, map, send, note.
+
+The calling thread maps and notes while one other thread sends; batches are noted in the order of the source.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which format a source has, where its beginning leaves no doubt."""
+"""Which format a source has, where its beginning leaves no doubt.
+
+A wrong guess would fill the reject file or, worse, the log: what fits no format or two is not guessed.
+"""
 
 from __future__ import annotations
 

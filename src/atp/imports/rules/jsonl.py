@@ -1,4 +1,7 @@
-"""Our own audit events, one a line: passed on byte for byte, so that the server judges what was written."""
+"""Our own audit events, one a line.
+
+They are passed on byte for byte, so that the server judges what was written and not what we made of it.
+"""
 
 from __future__ import annotations
 
