@@ -94,7 +94,9 @@ class Signer:
     def __init__(self, name: str, kind: int, seed: bytes) -> None:
         self.name, self.kind = name, kind
         self.key: Any = (
-            MLDSA44PrivateKey.from_seed_bytes(sha(seed)) if kind == 6 else Ed25519PrivateKey.from_private_bytes(sha(seed))
+            MLDSA44PrivateKey.from_seed_bytes(sha(seed))
+            if kind == 6
+            else Ed25519PrivateKey.from_private_bytes(sha(seed))
         )
         self.public: bytes = self.key.public_key().public_bytes_raw()
         self.key_id = sha(name.encode() + b"\n" + bytes([kind]) + self.public)[:4]
@@ -104,7 +106,9 @@ class Signer:
         return f"{self.name}+{self.key_id.hex()}+{b64(bytes([self.kind]) + self.public)}"
 
     def line(self, text: bytes, stamp: int = 1_790_000_000) -> str:
-        signature = self.key.sign(text) if self.kind == 1 else struct.pack(">Q", stamp) + self.cosign(text, stamp)
+        signature = (
+            self.key.sign(text) if self.kind == 1 else struct.pack(">Q", stamp) + self.cosign(text, stamp)
+        )
         return f"— {self.name} {b64(self.key_id + signature)}\n"
 
     def cosign(self, text: bytes, stamp: int) -> bytes:
@@ -113,7 +117,9 @@ class Signer:
             return signature
         origin, size, tree = text.decode().split("\n")[:3]
         message = b"subtree/v1\n\0" + bytes([len(self.name)]) + self.name.encode() + struct.pack(">Q", stamp)
-        message += bytes([len(origin)]) + origin.encode() + struct.pack(">QQ", 0, int(size)) + base64.b64decode(tree)
+        message += (
+            bytes([len(origin)]) + origin.encode() + struct.pack(">QQ", 0, int(size)) + base64.b64decode(tree)
+        )
         signature = self.key.sign(message)
         return signature
 
@@ -132,7 +138,9 @@ class Log:
     def leaves(self) -> tuple[bytes, ...]:
         return tuple(sha(b"\x00" + entry) for entry in self.entries)
 
-    def append(self, content: dict[str, Any], disclosures: list[Any] | None = None, stream: str = "document/d1") -> int:
+    def append(
+        self, content: dict[str, Any], disclosures: list[Any] | None = None, stream: str = "document/d1"
+    ) -> int:
         position = len(self.records)
         version, previous = self.streams.get(stream, (0, None))
         header = {
@@ -178,7 +186,13 @@ class Log:
         for size in sizes or (len(self.entries),):
             nodes, level = list(self.leaves[:size]), 0
             for n, bundle in chunks(self.entries[:size]):
-                write(directory, "entries", n, len(bundle), b"".join(struct.pack(">H", len(e)) + e for e in bundle))
+                write(
+                    directory,
+                    "entries",
+                    n,
+                    len(bundle),
+                    b"".join(struct.pack(">H", len(e)) + e for e in bundle),
+                )
             while nodes:
                 for n, tile in chunks(nodes):
                     write(directory, str(level), n, len(tile), b"".join(tile))
