@@ -67,11 +67,16 @@ class KeyRing:
         if not keys:
             raise ValueError("at least one master key is needed")
         self._wrappers = [Wrapper(key) for key in keys]
+        self._root = derive(keys[0], "installation secrets")
 
     @property
     def current_id(self) -> bytes:
         """The id of the key that wraps now; what names another one is due for rewrapping."""
         return self._wrappers[0].key_id
+
+    def secret(self, purpose: str) -> bytes:
+        """Return a secret that all processes with this ring share and that changes with the master key."""
+        return derive(self._root, purpose)
 
     def wrap(self, plain: bytes, aad: bytes) -> bytes:
         """Wrap under the current master key."""

@@ -11,14 +11,14 @@ from atp.classification.model import Annotation, Classification
 from atp.classification.queries import classify, protect
 from atp.engine.codec import pack
 from atp.ingestion import rules
-from atp.ingestion.model import EVENT_BYTES_MAX, Draft, Locate, Origin
+from atp.ingestion.model import EVENT_BYTES_MAX, Batch, Draft, Locate, Origin
 from atp.kernel import canonical
 from atp.kernel.clock import Clock, now_us
 from atp.kernel.errors import Detail, Problem
 from atp.kernel.hashing import b64u, sha256
 from atp.kernel.ids import TenantId
 from atp.policy.queries import Decide, decide_by_default
-from atp.streams.commands import Appender, Sealer, TenantVault, Vault
+from atp.streams.commands import Appender, Closing, Sealer, TenantVault, Vault
 from atp.streams.model import Appended, NewRecord, Outcome
 from atp.streams.rules import disclosure, salt
 from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
@@ -61,10 +61,8 @@ class Pipeline:
     )
 
 
-def ingest(
-    pipeline: Pipeline, origin: Origin, sent: Sequence[bytes], *, atomic: bool = False
-) -> Future[list[Outcome]]:
-    """Take events as sent (one JSON text each) through the pipeline and append them together.
+def ingest(pipeline: Pipeline, origin: Origin, batch: Batch) -> Future[list[Outcome]]:
+    """Take events as sent through the pipeline and append them together.
 
     The future resolves, once everything accepted is durable, with an outcome per event in order. An event that
     is refused on the way does not hold up its neighbours, unless `atomic`: then nothing is appended. Raises
@@ -73,35 +71,49 @@ def ingest(
     Crash argument: nothing is written before the ledger's one transaction, so a crash on the way leaves
     nothing, and the caller, not having been answered, sends again with the same idempotency key.
     """
-    drafts = [_attempt(pipeline, origin, raw) for raw in sent]
+    drafts = [_attempt(pipeline, origin, batch, index) for index in range(len(batch.sent))]
     records = _seal(pipeline, origin.tenant, drafts)
     refused = {index: item for index, item in enumerate(records) if isinstance(item, Problem)}
-    if refused and atomic:
+    if refused and batch.atomic:
         other = Problem(
             "BATCH_REJECTED", "Not stored, because another item of this atomic batch was refused."
         )
-        return _resolved([refused.get(index, other) for index in range(len(sent))])
+        return _resolved([refused.get(index, other) for index in range(len(records))])
     ready = [item for item in records if isinstance(item, NewRecord)]
     if not ready:
         return _resolved(list(refused.values()))
-    appended = pipeline.appender.append(origin.tenant, ready, atomic=atomic)
+    closing = None if batch.received_us is None else _closing(pipeline, batch)
+    appended = pipeline.appender.append(origin.tenant, ready, atomic=batch.atomic, closing=closing)
     result: Future[list[Outcome]] = Future()
     appended.add_done_callback(lambda done: _merge(done, pipeline, origin.tenant, records, result))
     return result
 
 
-def _attempt(pipeline: Pipeline, origin: Origin, raw: bytes) -> Draft | Problem:
+def _closing(pipeline: Pipeline, batch: Batch) -> Closing:
+    """Return what the ledger asks for after the batch: the platform record that tells of it, if it stored anything."""
+
+    def closing(outcomes: Sequence[Outcome]) -> NewRecord | None:
+        if not any(isinstance(outcome, Appended) and not outcome.duplicate for outcome in outcomes):
+            return None
+        content = rules.batch_completed(batch, outcomes, pipeline.clock())
+        return NewRecord(rules.BATCH_STREAM, content, sha256(content), pack(content))
+
+    return closing
+
+
+def _attempt(pipeline: Pipeline, origin: Origin, batch: Batch, index: int) -> Draft | Problem:
     try:
-        return _draft(pipeline, origin, raw)
+        return _draft(pipeline, origin, batch, index)
     except Problem as problem:
         return problem
 
 
-def _draft(pipeline: Pipeline, origin: Origin, raw: bytes) -> Draft:
+def _draft(pipeline: Pipeline, origin: Origin, batch: Batch, index: int) -> Draft:
     """Validate, enrich, classify, decide and protect one event."""
+    raw = batch.sent[index]
     event = _parse(pipeline, raw)
     when = rules.times(event, pipeline.clock())
-    key = rules.idempotency_key(event, origin)
+    key = rules.idempotency_key(event, batch.key(index), single=batch.received_us is None)
     enriched, added = rules.enrich(event, origin, pipeline.locate)
     classification = classify(enriched, annotations=pipeline.annotations(origin.tenant, event))
     _refuse_hidden(raw, added, classification)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,16 +21,31 @@ Locate = Callable[[str], Mapping[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose events these are and what the request says of them all.
-
-    `trace_id` is set only when the caller sent a trace; `idempotency_key` is the header of a single write.
-    """
+    """Whose events these are and what the request says of them all; `trace_id` only when the caller sent one."""
 
     tenant: TenantId
     region: str = ""
     trace_id: str | None = None
-    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events as sent, one JSON text each. `received_us` is set for a batch, which is itself recorded (ING-06).
+
+    `idempotency_key` is the request header's: the key of a single event, and with `:index` that of an event
+    of a batch that has none of its own.
+    """
+
+    sent: Sequence[bytes]
+    atomic: bool = False
     idempotency_key: str | None = None
+    received_us: int | None = None
+
+    def key(self, index: int) -> str | None:
+        """Return the key that the request gives the event at `index`."""
+        if self.idempotency_key is None or self.received_us is None:
+            return self.idempotency_key
+        return f"{self.idempotency_key}:{index}"
 
 
 @dataclass(slots=True)

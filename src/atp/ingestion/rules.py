@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from atp.classification.model import Classification
-from atp.ingestion.model import FUTURE_SKEW_US, Locate, Origin
+from atp.ingestion.model import FUTURE_SKEW_US, Batch, Locate, Origin
 from atp.kernel.clock import format_us, parse_rfc3339
 from atp.kernel.errors import Detail, Problem
 from atp.policy.model import Verdict
-from atp.streams.model import RESERVED_PREFIX
-from atp.streams.rules import STREAM_LENGTH_MAX
+from atp.streams.model import RESERVED_PREFIX, Appended, Outcome
+from atp.streams.rules import STREAM_LENGTH_MAX, platform_content
 
 EVENT_SCHEMA: Final = {"name": "audit-event", "version": "1"}
 EVENT_TYPE: Final = "audit_event.received"
+BATCH_STREAM: Final = f"{RESERVED_PREFIX}ingestion/batches"
+"""Where the platform records of batches go, one stream a tenant."""
 _TIMES: Final = ("occurredAt", "observedAt", "effectiveAt")
 _COPIED: Final = ("actor", "action", "resource", "context", "payload", "correlation")
 
@@ -111,10 +113,31 @@ def content(
     return result
 
 
-def idempotency_key(event: Mapping[str, Any], origin: Origin) -> str | None:
-    """Return the event's idempotency key from body or header; VALIDATION_FAILED when they disagree."""
+def idempotency_key(event: Mapping[str, Any], header: str | None, *, single: bool) -> str | None:
+    """Return the event's idempotency key from body or header; of a single write they must not disagree."""
     sent: str | None = event.get("idempotencyKey")
-    if sent and origin.idempotency_key and sent != origin.idempotency_key:
+    if single and sent and header and sent != header:
         issue = "differs from the Idempotency-Key header"
         raise Problem("VALIDATION_FAILED", details=[Detail("idempotencyKey", issue)])
-    return sent or origin.idempotency_key
+    return sent or header
+
+
+def batch_completed(batch: Batch, outcomes: Sequence[Outcome], now_us: int) -> bytes:
+    """Return the content of the platform event that tells of a batch: how many, how they fared, how long (ING-06)."""
+    started_us = batch.received_us or now_us
+    duplicates = sum(isinstance(outcome, Appended) and outcome.duplicate for outcome in outcomes)
+    accepted = sum(isinstance(outcome, Appended) for outcome in outcomes) - duplicates
+    return platform_content(
+        type="ingestion.batch_completed",
+        actor={"type": "system", "id": "atp"},
+        resource={"type": "ingestion", "id": "batches"},
+        payload={
+            "started_at": format_us(started_us),
+            "duration_ms": max(0, now_us - started_us) // 1000,
+            "received": len(batch.sent),
+            "accepted": accepted,
+            "duplicates": duplicates,
+            "rejected": len(batch.sent) - accepted - duplicates,
+        },
+        occurred_us=now_us,
+    )

@@ -13,7 +13,7 @@ import msgspec
 from atp.kernel import canonical
 from atp.kernel.clock import format_us
 from atp.kernel.errors import Detail, Problem
-from atp.kernel.hashing import b64u, hmac_sha256, sha256
+from atp.kernel.hashing import b64u, b64u_bytes, hmac_sha256, sha256
 from atp.kernel.ids import TenantId, encode_ulid
 from atp.kernel.randomness import random_bytes
 from atp.streams.model import NewRecord, StreamHead
@@ -25,6 +25,11 @@ STREAM_LENGTH_MAX: Final = 512
 """Characters of a stream's name; resource ids are bounded to fit (contracts/schemas/audit-event.v1.json)."""
 PLATFORM_SCHEMA: Final = {"name": "platform-event", "version": "1"}
 
+_HEADER: Final = (
+    b'{"contentHash":"%b","format":"'
+    + FORMAT.encode()
+    + b'","id":"%b","position":%d,"previousHash":%b,"recordedAt":"%b","stream":%b,"streamVersion":%d,"tenant":"%b"}'
+)
 _json_string = msgspec.json.Encoder().encode
 
 
@@ -62,16 +67,16 @@ def header_bytes(
     Written out by hand because its keys are fixed and it is made under the lock; tests/streams shows that it
     equals `canonical.encode` of the same values. Tenant ids need no escapes.
     """
-    return (
-        f'{{"contentHash":"{b64u(record.content_hash)}","format":"{FORMAT}","id":"{ulid}","position":{position},'
-        f'"previousHash":{head.previous_json},"recordedAt":"{recorded}","stream":{json_string(record.stream)},'
-        f'"streamVersion":{head.version + 1},"tenant":"{tenant}"}}'
-    ).encode()
-
-
-def json_string(text: str) -> str:
-    """Return `text` as a canonical JSON string."""
-    return _json_string(text).decode()
+    return _HEADER % (
+        b64u_bytes(record.content_hash),
+        ulid.encode(),
+        position,
+        b"null" if head.record_hash is None else b'"%b"' % b64u_bytes(head.record_hash),
+        recorded.encode(),
+        _json_string(record.stream),
+        head.version + 1,
+        tenant.encode(),
+    )
 
 
 def refusal(record: NewRecord, head: StreamHead | None, ahead: int) -> Problem | None:

@@ -79,3 +79,16 @@ ANONYMOUS = Principal(
     scopes=frozenset(),
 )
 """The caller of a public operation; it may use no tenant and has no scope."""
+
+
+SYSTEM = Principal(
+    id="atp",
+    log_id="atp",
+    kind="system",
+    home=None,
+    tenants=None,
+    roles=frozenset(),
+    scopes=frozenset(),
+    clearance=Clearance.SECRET,
+)
+"""The platform acting on its own, as when it creates the first tenant."""

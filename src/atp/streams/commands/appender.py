@@ -22,11 +22,16 @@ QUEUE_RECORDS: Final = 20_000
 RETRY_SECONDS: Final = 1.0
 
 
+Closing = Callable[[Sequence[Outcome]], NewRecord | None]
+"""Given the outcomes of a request, returns one more record to append behind it in the same transaction."""
+
+
 @dataclass(slots=True)
 class _Request:
     tenant: TenantId
     records: Sequence[NewRecord]
     atomic: bool
+    closing: Closing | None
     future: Future[list[Outcome]] = field(default_factory=Future)
 
 
@@ -56,14 +61,19 @@ class Appender:
         return self._waiting_records
 
     def append(
-        self, tenant: TenantId, records: Sequence[NewRecord], *, atomic: bool = False
+        self,
+        tenant: TenantId,
+        records: Sequence[NewRecord],
+        *,
+        atomic: bool = False,
+        closing: Closing | None = None,
     ) -> Future[list[Outcome]]:
         """Queue records; the future resolves, after the commit is durable, with an outcome for each.
 
         Raises OVERLOADED when too many wait. The future fails with StorageUnavailable when the database does;
         then nothing of the group was stored.
         """
-        request = _Request(tenant, records, atomic)
+        request = _Request(tenant, records, atomic, closing)
         with self._lock:
             if self._waiting_records and self._waiting_records + len(records) > QUEUE_RECORDS:
                 raise Problem("OVERLOADED", retry_after=RETRY_SECONDS)
@@ -79,10 +89,7 @@ class Appender:
 
         def work(connection: Connection) -> list[list[Outcome]]:
             self._gather(group)
-            return [
-                self._ledger.append(connection, request.tenant, request.records, atomic=request.atomic)
-                for request in group
-            ]
+            return [self._append(connection, request) for request in group]
 
         try:
             self._database.write(work).add_done_callback(lambda done: self._finish(group, done))
@@ -91,6 +98,12 @@ class Appender:
             self._settle(group, None, error)
             with self._lock:
                 self._running = False
+
+    def _append(self, connection: Connection, request: _Request) -> list[Outcome]:
+        outcomes = self._ledger.append(connection, request.tenant, request.records, atomic=request.atomic)
+        if request.closing and (record := request.closing(outcomes)):
+            self._ledger.append(connection, request.tenant, [record])
+        return outcomes
 
     def _gather(self, group: list[_Request]) -> None:
         """Move waiting requests into the group, at the moment the writer is free for them."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from atp.engine.codec import pack, pack_many
 from atp.engine.database import Connection
@@ -22,6 +24,7 @@ from atp.streams.model import (
     LogHead,
     NewRecord,
     Outcome,
+    Sealed,
     SealRequest,
     StoredRecord,
     StreamHead,
@@ -183,31 +186,32 @@ class Ledger:
         """
         self._last_id = None
         recorded_us = max(self._clock(), log.recorded_us)
-        draft, headers = self._draft(log, places, recorded_us)
-        records = [
-            (*row[:-1], header, row[-1])
-            for row, header in zip(draft.records, pack_many(headers), strict=True)
-        ]
+        draft = self._draft(log, places, recorded_us)
         if draft.new_streams:
             connection.insert("streams", store.STREAM_COLUMNS, draft.new_streams)
-        connection.insert("records", store.RECORD_COLUMNS, records)
+        connection.insert("records", store.RECORD_COLUMNS, draft.records)
         if draft.subject_keys:
             store.insert_subject_keys(connection, list(draft.subject_keys.values()))
         if draft.disclosures:
             connection.insert("disclosures", store.DISCLOSURE_COLUMNS, draft.disclosures)
         if draft.idempotency:
             connection.insert("idempotency", store.IDEMPOTENCY_COLUMNS, draft.idempotency)
-        size = log.size + len(records)
+        size = log.size + len(draft.records)
         store.advance_log(connection, log.tenant_no, size, recorded_us)
         store.advance_shard(
-            connection, SHARD, places.sequence + len(records), places.next_stream + len(draft.new_streams)
+            connection,
+            SHARD,
+            places.sequence + len(draft.records),
+            places.next_stream + len(draft.new_streams),
         )
-        self._logs[log.tenant] = replace(log, size=size, recorded_us=recorded_us)
+        self._logs[log.tenant] = msgspec.structs.replace(log, size=size, recorded_us=recorded_us)
         self._last_id = draft.records[-1][6]
 
-    def _draft(self, log: LogHead, places: _Places, recorded_us: int) -> tuple[_Draft, list[bytes]]:
-        """Return the rows to insert, still without headers, and the headers; set the outcomes."""
-        draft, headers, heads, number = _Draft(), [], self._heads, log.tenant_no
+    def _draft(self, log: LogHead, places: _Places, recorded_us: int) -> _Draft:
+        """Return the rows to insert; set the outcomes."""
+        draft, heads, number = _Draft(), self._heads, log.tenant_no
+        headers: list[bytes] = []
+        rows: list[tuple[Any, ...]] = []
         recorded = format_us(recorded_us)
         ids = self._ulids.next_many(len(places.accepted))
         for offset, (index, id_, ulid) in enumerate(
@@ -228,13 +232,16 @@ class Ledger:
             heads[number, stream] = StreamHead(head.stream_no, stream, version, record_hash, "active")
             draft.add(number, position, record)
             sequence = places.sequence + offset
-            draft.records.append(
-                (SHARD, sequence, number, position, head.stream_no, version, id_, record.packed)
-            )
+            rows.append((SHARD, sequence, number, position, head.stream_no, version, id_))
             places.outcomes[index] = Appended(
                 id_, position, stream, version, recorded_us, record_hash, sequence
             )
-        return draft, headers
+        packed = [places.new[index].packed for index in places.accepted]
+        draft.records = [
+            (*row, header, content)
+            for row, header, content in zip(rows, pack_many(headers), packed, strict=True)
+        ]
+        return draft
 
     # -- what stands beside the records ---------------------------------------------------------------------
 
@@ -281,7 +288,7 @@ class Ledger:
         *,
         actor: Mapping[str, Any],
         request: SealRequest,
-    ) -> Appended:
+    ) -> Sealed:
         """Close a stream for ever; the record of it holds the final version and the Merkle root (STR-02).
 
         Raises STREAM_NOT_FOUND, STREAM_SEALED and VERSION_CONFLICT.
@@ -299,7 +306,8 @@ class Ledger:
             tree.append(leaf_hash(record.record_hash))
         store.set_stream_state(connection, log.tenant_no, name, "sealed")
         self._heads.pop((log.tenant_no, name), None)
-        return self.append_platform(
+        merkle_root = b64u(tree.root())
+        told = self.append_platform(
             connection,
             tenant,
             type="event_stream.sealed",
@@ -307,12 +315,13 @@ class Ledger:
             payload={
                 "stream": name,
                 "final_version": head.version,
-                "merkle_root": b64u(tree.root()),
+                "merkle_root": merkle_root,
                 "reason": request.reason,
             },
             actor=actor,
             correlation=request.correlation,
         )
+        return Sealed(head.version, merkle_root, told)
 
 
 def _earlier_use(
@@ -344,7 +353,9 @@ def _resolve_repeats(outcomes: Sequence[Outcome | int]) -> list[Outcome]:
             resolved.append(outcome)
             continue
         first = resolved[outcome]
-        resolved.append(replace(first, duplicate=True) if isinstance(first, Appended) else first)
+        resolved.append(
+            msgspec.structs.replace(first, duplicate=True) if isinstance(first, Appended) else first
+        )
     return resolved
 
 
