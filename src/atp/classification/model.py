@@ -35,6 +35,7 @@ LEVEL_OF_TYPE: dict[str, Sensitivity] = {
     "iban": "sensitive",
     "national_id": "sensitive",
     "passport": "sensitive",
+    "access_key_id": "sensitive",
     "medical_record": "sensitive",
     "password": "secret",
     "jwt": "secret",
@@ -59,6 +60,11 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     level: Sensitivity
     method: Method = "none"
 
+    @property
+    def rank(self) -> int:
+        """What this finding makes of its event's level, as a rank."""
+        return LEVEL_RANK["internal" if self.confidence == "low" else self.level]
+
     def row(self) -> list[str]:
         """The five members stored in a record's content."""
         return [self.pointer, self.type, self.confidence, self.rule, self.method]
@@ -80,7 +86,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
 
 
 class Classification(msgspec.Struct, frozen=True):
-    """The verdict on one event: findings in pointer order, the level they add up to, the facts."""
+    """The verdict on one event: findings in the order found, the level they add up to, the facts."""
 
     findings: tuple[Finding, ...]
     level: Level

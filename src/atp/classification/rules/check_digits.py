@@ -72,7 +72,13 @@ def iban(text: str) -> bool:
 def us_ssn(digits: str) -> bool:
     """Social security numbers that were or will be issued; there is no check digit."""
     area, group, serial = digits[:3], digits[3:5], digits[5:]
-    return len(digits) == 9 and area not in ("000", "666") and area[0] != "9" and group != "00" and serial != "0000"
+    return (
+        len(digits) == 9
+        and area not in ("000", "666")
+        and area[0] != "9"
+        and group != "00"
+        and serial != "0000"
+    )
 
 
 def israel_id(digits: str) -> bool:

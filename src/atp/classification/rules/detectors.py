@@ -28,7 +28,7 @@ class Trigger(msgspec.Struct, frozen=True, gc=False):
 
 TRIGGERS: tuple[Trigger, ...] = (
     Trigger(r"[^\x00\s@]@[^\x00\s@]", readers.email),
-    Trigger(r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", readers.ipv4),
+    Trigger(r"(?:[^0-9A-Za-z./+-]|//)[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]", readers.ipv4),
     Trigger(r"(?:[0-9a-f]{1,4}:){4}[0-9a-f:]", readers.ipv6, caseless=True),
     Trigger(r"[^0-9a-zA-Z:][0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{1,4}){0,6}::[0-9a-fA-F]", readers.ipv6),
     Trigger(r"[^0-9a-f][0-9a-f]{2}[:-][0-9a-f]{2}[:-][0-9a-f]{2}[:-][0-9a-f]{2}[:-][0-9a-f]{2}[:-][0-9a-f]{2}",
@@ -53,7 +53,7 @@ TRIGGERS: tuple[Trigger, ...] = (
             readers.worded_national_id, caseless=True),
     Trigger(r"P[A-Z<][A-Z<]{3}[A-Z]+<", readers.passport_mrz),
     Trigger(r"(?:dob|birth|born)[^0-9\x00]{1,16}[0-9]", readers.birth_date_worded, caseless=True),
-    Trigger(r"-?[0-9]{1,2}\.[0-9]{4,8}°?[,;] ?-?[0-9]{1,3}\.[0-9]{4}", readers.geo_pair),
+    Trigger(r"-?[0-9]{1,2}\.[0-9]{4,8}(?:°)?[,;] ?-?[0-9]{1,3}\.[0-9]{4}", readers.geo_pair),
     Trigger(r"[^0-9A-Za-z]eyJ[A-Za-z0-9_-]{8}", readers.jwt),
     Trigger(r"-----BEGIN ", readers.private_key),
     Trigger(r"A(?:KIA|SIA|BIA|CCA)[A-Z2-7]{16}", readers.aws_access_key),

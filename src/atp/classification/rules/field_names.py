@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from atp.classification.model import Confidence
-from atp.classification.rules import check_digits, value_tests
+from atp.classification.rules import check_digits, readers, value_tests
 
 # Field names met are remembered with what they mean, up to this many and this long; the rest is worked out
 # again each time, so that nobody fills the memory with invented names.
@@ -45,6 +45,8 @@ class FieldRule(msgspec.Struct, frozen=True, gc=False):
         return self.otherwise.judge(value) if self.otherwise else None
 
 
+# What a rule falls back to: an address inside a network, a national number whose check digit is mistyped.
+UNCHECKED = FieldRule("national_id", "national_id.unchecked.field", "medium", value_tests.document_number)
 PRIVATE_IP = FieldRule("ip_address", "ip.private.field", "medium", value_tests.private_ip)
 
 
@@ -58,69 +60,106 @@ def _national(country: str) -> Callable[[Any], bool]:
     return test
 
 
+# The endings, as words, that say what a field holds.
+EMAIL_NAMES = "email|e mail|email address|mail address|mail"
+PHONE_NAMES = (
+    "phone|phone number|mobile|mobile number|mobile phone|telephone|telephone number|tel|cell"
+    "|cell phone|fax|fax number|msisdn|home phone|work phone"
+)
+IP_NAMES = (
+    "ip|ip address|ipv 4|ipv 6|ipv4|ipv6|ip addr|remote addr|client address|source address"
+    "|dest address|destination address"
+)
+MAC_NAMES = "mac|mac address|mac addr|hardware address"
+NAME_NAMES = (
+    "first name|last name|full name|given name|family name|middle name|surname|maiden name|forename"
+    "|patient name|customer name|employee name|contact name|person name|holder name|cardholder"
+    "|cardholder name|account holder|recipient name|sender name|real name|legal name|applicant name"
+    "|student name|guardian name|next of kin|mothers maiden name"
+)
+DISPLAY_NAME_NAMES = "display name"
+USERNAME_NAMES = "user name|username|login name|account name|sam account name|user principal name"
+ADDRESS_NAMES = (
+    "street|street address|street name|home address|postal address|mailing address|billing address"
+    "|shipping address|delivery address|residential address|address line 1|address line 2"
+    "|address line|domicile"
+)
+DOB_NAMES = "dob|date of birth|birth date|birthdate|birthday|birth day|born|born on|geburtsdatum"
+GEO_NAMES = (
+    "latitude|longitude|lat|lng|lon|long|geo|geo location|geolocation|coordinates|lat long|lat lng"
+    "|gps|geo point"
+)
+CARD_NAMES = "card number|credit card|credit card number|debit card|card no|pan|cc number|ccn|payment card"
+IBAN_NAMES = "iban|iban number|bank account"
+PASSPORT_NAMES = "passport|passport number|passport no|passport id|travel document number"
+MEDICAL_RECORD_NAMES = (
+    "mrn|medical record number|medical record|medical record no|patient id|patient number"
+    "|health record number|health insurance number|medicare number"
+)
+NATIONAL_ID_NAMES = (
+    "national id|national id number|national identity number|national identification number"
+    "|identity number|identity card number|id card number|social security|social insurance number"
+    "|tax id|tax identification number|personal id number|nino|national insurance number"
+)
+PASSWORD_NAMES = "password|passwd|pwd|passphrase|pass phrase|pin code|otp|one time password|security answer"
+API_KEY_NAMES = (
+    "api key|apikey|api token|access token|refresh token|auth token|id token|bearer token"
+    "|session token|authorization|client secret|secret key|shared secret|webhook secret"
+    "|signing secret|api secret|app secret|secret|private token|csrf token|cookie|set cookie"
+    "|shared key|account key|encryption key"
+)
+AWS_SECRET_NAMES = "secret access key|aws secret|aws session token"
+CONNECTION_STRING_NAMES = "connection string|conn string|sas token|sas url"
+PRIVATE_KEY_NAMES = "private key|rsa private key|ssh key"
+
+
 def _rules() -> dict[tuple[str, ...], FieldRule]:
     lines: list[tuple[str, str, Confidence, Callable[[Any], bool], str]] = [
-        ("email", "email.field", "high", value_tests.email, "email|e mail|email address|mail address|mail"),
-        ("phone", "phone.field", "high", value_tests.phone,
-         "phone|phone number|mobile|mobile number|mobile phone|telephone|telephone number|tel|cell|cell phone|"
-         "fax|fax number|msisdn|home phone|work phone"),
-        ("ip_address", "ip.field", "high", value_tests.public_ip,
-         "ip|ip address|ipv 4|ipv 6|ipv4|ipv6|ip addr|remote addr|client address|source address|dest address|"
-         "destination address"),
-        ("mac_address", "mac.field", "high", value_tests.mac, "mac|mac address|mac addr|hardware address"),
-        ("person_name", "name.field", "high", value_tests.person_name,
-         "first name|last name|full name|given name|family name|middle name|surname|maiden name|forename|"
-         "patient name|customer name|employee name|contact name|person name|holder name|cardholder|"
-         "cardholder name|account holder|recipient name|sender name|real name|legal name|applicant name|"
-         "student name|guardian name|next of kin|mothers maiden name"),
-        ("person_name", "display_name.field", "medium", value_tests.full_name, "display name"),
-        ("username", "username.field", "low", value_tests.username,
-         "user name|username|login name|account name|sam account name|user principal name"),
-        ("street_address", "address.field", "high", value_tests.address,
-         "street|street address|street name|home address|postal address|mailing address|billing address|"
-         "shipping address|delivery address|residential address|address line 1|address line 2|"
-         "address line|domicile"),
-        ("date_of_birth", "dob.field", "high", value_tests.birth_date,
-         "dob|date of birth|birth date|birthdate|birthday|birth day|born|born on|geburtsdatum"),
-        ("geo_location", "geo.field", "high", value_tests.coordinate,
-         "latitude|longitude|lat|lng|lon|long|geo|geo location|geolocation|coordinates|lat long|lat lng|gps|"
-         "geo point"),
-        ("payment_card", "card.field", "high", value_tests.card,
-         "card number|credit card|credit card number|debit card|card no|pan|cc number|ccn|payment card"),
-        ("iban", "iban.field", "high", value_tests.iban, "iban|iban number|bank account"),
-        ("passport", "passport.field", "high", value_tests.passport,
-         "passport|passport number|passport no|passport id|travel document number"),
-        ("medical_record", "medical_record.field", "high", value_tests.record_number,
-         "mrn|medical record number|medical record|medical record no|patient id|patient number|"
-         "health record number|health insurance number|medicare number"),
-        ("national_id", "national_id.field", "high", value_tests.document_number,
-         "national id|national id number|national identity number|national identification number|"
-         "identity number|identity card number|id card number|social security|social insurance number|"
-         "tax id|tax identification number|personal id number|nino|national insurance number"),
-        ("password", "password.field", "high", value_tests.secret,
-         "password|passwd|pwd|passphrase|pass phrase|pin code|otp|one time password|security answer"),
-        ("api_key", "api_key.field", "high", value_tests.token,
-         "api key|apikey|api token|access token|refresh token|auth token|id token|bearer token|session token|"
-         "authorization|client secret|secret key|shared secret|webhook secret|signing secret|api secret|"
-         "app secret|secret|private token|csrf token|cookie|set cookie|shared key|account key|encryption key"),
-        ("cloud_credential", "aws_secret.field", "high", value_tests.token,
-         "secret access key|aws secret|aws session token"),
-        ("cloud_credential", "connection_string.field", "medium", value_tests.connection_string,
-         "connection string|conn string|sas token|sas url"),
-        ("private_key", "private_key.field", "high", value_tests.token, "private key|rsa private key|ssh key"),
-    ]  # fmt: skip
-    lines += [
-        ("national_id", f"national_id.{country}.field", "high", _national(country), endings)
-        for country, endings in NATIONAL_NAMES.items()
+        ("email", "email.field", "high", value_tests.email, EMAIL_NAMES),
+        ("phone", "phone.field", "high", value_tests.phone, PHONE_NAMES),
+        ("ip_address", "ip.field", "high", value_tests.public_ip, IP_NAMES),
+        ("mac_address", "mac.field", "high", value_tests.mac, MAC_NAMES),
+        ("person_name", "name.field", "high", value_tests.person_name, NAME_NAMES),
+        ("person_name", "display_name.field", "medium", value_tests.full_name, DISPLAY_NAME_NAMES),
+        ("username", "username.field", "low", value_tests.username, USERNAME_NAMES),
+        ("street_address", "address.field", "high", value_tests.address, ADDRESS_NAMES),
+        ("date_of_birth", "dob.field", "high", value_tests.birth_date, DOB_NAMES),
+        ("geo_location", "geo.field", "high", value_tests.coordinate, GEO_NAMES),
+        ("payment_card", "card.field", "high", value_tests.card, CARD_NAMES),
+        ("iban", "iban.field", "high", value_tests.iban, IBAN_NAMES),
+        ("passport", "passport.field", "high", value_tests.passport, PASSPORT_NAMES),
+        ("medical_record", "medical_record.field", "high", value_tests.record_number, MEDICAL_RECORD_NAMES),
+        ("national_id", "national_id.field", "high", value_tests.document_number, NATIONAL_ID_NAMES),
+        ("password", "password.field", "high", value_tests.secret, PASSWORD_NAMES),
+        ("api_key", "api_key.field", "high", value_tests.token, API_KEY_NAMES),
+        ("cloud_credential", "aws_secret.field", "high", value_tests.token, AWS_SECRET_NAMES),
+        (
+            "cloud_credential",
+            "connection_string.field",
+            "medium",
+            value_tests.connection_string,
+            CONNECTION_STRING_NAMES,
+        ),
+        ("private_key", "private_key.field", "high", value_tests.token, PRIVATE_KEY_NAMES),
     ]
-    return {
+    rules = {
         tuple(ending.split()): FieldRule(
-            kind, rule, confidence, test, kind != "street_address", PRIVATE_IP if kind == "ip_address" else None
+            kind,
+            rule,
+            confidence,
+            test,
+            covers=kind != "street_address",
+            otherwise=PRIVATE_IP if kind == "ip_address" else None,
         )
         for kind, rule, confidence, test, endings in lines
         for ending in endings.split("|")
-        if ending
     }
+    for country, endings in NATIONAL_NAMES.items():
+        rule = FieldRule(
+            "national_id", f"national_id.{country}.field", "high", _national(country), otherwise=UNCHECKED
+        )
+        rules.update({tuple(ending.split()): rule for ending in endings.split("|")})
+    return rules
 
 
 NATIONAL_NAMES: dict[str, str] = {
@@ -168,28 +207,33 @@ def _ending(parts: list[str]) -> FieldRule | None:
 
 
 class KeyFacts(msgspec.Struct, frozen=True, gc=False):
-    """What a walk must know of one key. `plain` keys need no further thought."""
+    """What a walk must know of one key: what it announces, why it is refused, whether it is not ASCII.
+
+    `personal` is the type and rule of what the key itself is, as in `{"alice@example.com": …}`.
+    """
 
     rule: FieldRule | None
     problem: str | None
     exotic: bool
+    personal: tuple[str, str] | None = None
 
 
-PLAIN = KeyFacts(None, None, False)
+PLAIN = KeyFacts(rule=None, problem=None, exotic=False)
 
 # Names already worked out. Written by any thread (each write is one atomic step, and all write the same),
 # never emptied. PLAIN_NAMES holds those that say nothing, for one set comparison per object.
-_KNOWN: dict[str, KeyFacts] = {}
+KNOWN_NAMES: dict[str, KeyFacts] = {}
 PLAIN_NAMES: set[str] = set()
 
 
 def key_facts(name: str) -> KeyFacts:
     """What a key says, remembered."""
-    facts = _KNOWN.get(name)
+    facts = KNOWN_NAMES.get(name)
     if facts is None:
         facts = _work_out(name)
-        if len(_KNOWN) < REMEMBERED_NAMES_MAX and len(name) <= REMEMBERED_NAME_LENGTH_MAX:
-            _KNOWN[name] = facts
+        room = len(KNOWN_NAMES) < REMEMBERED_NAMES_MAX and len(name) <= REMEMBERED_NAME_LENGTH_MAX
+        if room and facts.personal is None:
+            KNOWN_NAMES[name] = facts
             if facts is PLAIN:
                 PLAIN_NAMES.add(name)
     return facts
@@ -201,7 +245,22 @@ def _work_out(name: str) -> KeyFacts:
         problem = "RESERVED_KEY"
     elif "\0" in name or not value_tests.encodable(name):
         problem = "INVALID_CHARACTER"
-    rule, exotic = field_rule(name), not name.isascii()
-    if rule is None and problem is None and not exotic:
+    rule, exotic, personal = field_rule(name), not name.isascii(), _personal(name)
+    if rule is None and problem is None and personal is None and not exotic:
         return PLAIN
-    return KeyFacts(rule, problem, exotic)
+    return KeyFacts(rule, problem, exotic, personal)
+
+
+# What objects are sometimes keyed by.
+KEY_READERS = (readers.email, readers.phone_international, readers.payment_card, readers.iban, readers.us_ssn)
+
+
+def _personal(name: str) -> tuple[str, str] | None:
+    """The type and rule of a key that is itself somebody's."""
+    if len(name) < 6 or (name.isalpha() and name.isascii()):
+        return None
+    for reader in KEY_READERS:
+        for kind, confidence, rule in reader(name):
+            if confidence != "low":
+                return kind, rule.replace(".value", ".key")
+    return None

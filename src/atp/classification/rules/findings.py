@@ -7,29 +7,31 @@ same type at one place, the surer one stays, then the earlier.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from atp.classification.model import (
     CONFIDENCE_RANK,
     DEFAULT_PROFILE,
-    LEVEL_RANK,
     Annotation,
     Classification,
-    Confidence,
     Facts,
     Finding,
     Level,
-    Method,
     Profile,
-    level_of,
 )
+from atp.classification.rules.decisions import Decider, decider
 from atp.classification.rules.detectors import TRIGGERS
-from atp.classification.rules.pointers import matches, position, resolve
+from atp.classification.rules.pointers import resolve
 from atp.classification.rules.scan import Automaton
-from atp.classification.rules.walk import Walk
+from atp.classification.rules.walk import Walk, walk
 
-# (pointer, type) → confidence, rule, method asked for by an annotation.
-Sightings = dict[tuple[str, str], tuple[Confidence, str, Method | None]]
+# By (pointer, type), so that one place holds one finding of a type.
+Found = dict[tuple[str, str], Finding]
+
+# An event's level is its findings' highest; guesses of low confidence alone make it internal.
+_LEVELS: tuple[Level, ...] = ("public", "internal", "personal", "sensitive", "secret")
+_RANK = attrgetter("rank")
 
 # The process's automaton, compiled on first use. Written by whichever thread comes first; a second one that
 # compiles at the same moment makes an equal copy, and one of the two is dropped.
@@ -38,7 +40,7 @@ _automaton: Automaton | None = None
 
 def automaton() -> Automaton:
     """The compiled triggers of all detectors; about 50 ms the first time."""
-    global _automaton
+    global _automaton  # noqa: PLW0603 - compiled once per process, see above.
     if _automaton is None:
         _automaton = Automaton([(trigger.pattern, trigger.caseless) for trigger in TRIGGERS])
     return _automaton
@@ -55,116 +57,89 @@ def classify(
     `annotations` maps pointer patterns to what the tenant's schema says of them. Where `facts.problem` is
     set the event must be refused and the findings are incomplete.
     """
-    walk = Walk(event)
-    sightings: Sightings = {}
-    _see_profile(event, profile, sightings)
+    verdict = decider(profile)
+    walked = walk(event, verdict.places)
+    found: Found = {}
+    _find_places(event, verdict, found)
     if annotations:
-        _see_annotations(event, annotations, sightings)
-    for pointer, rule in walk.fields:
-        _see(sightings, pointer, rule.type, rule.confidence, rule.rule)
-    _see_values(walk, sightings)
-    facts = Facts(walk.keys, walk.floats, walk.exotic, walk.depth, walk.problem)
-    if not sightings:
+        _find_annotated(event, annotations, verdict, found)
+    for pointer, kind, confidence, rule in walked.fields:
+        _keep(found, verdict.finding(pointer, kind, confidence, rule))
+    _find_values(walked, verdict, found)
+    if walked.keyed:
+        _hide_keys(walked, found)
+    facts = Facts(walked.keys, walked.has_float, walked.has_exotic_key, walked.depth, walked.problem)
+    if not found:
         return Classification((), "public", facts)
-    findings = tuple(
-        Finding(pointer, kind, confidence, rule, level_of(kind), decide(profile, pointer, kind, confidence, asked))
-        for (pointer, kind), (confidence, rule, asked) in sorted(sightings.items())
-    )
-    return Classification(findings, _level(findings), facts)
+    findings = tuple(found.values())
+    return Classification(findings, _LEVELS[max(map(_RANK, findings))], facts)
 
 
-def _see(
-    sightings: Sightings, pointer: str, kind: str, confidence: Confidence, rule: str, method: Method | None = None
+def _keep(found: Found, finding: Finding) -> None:
+    key = (finding.pointer, finding.type)
+    known = found.get(key)
+    if known is None or CONFIDENCE_RANK[known.confidence] < CONFIDENCE_RANK[finding.confidence]:
+        found[key] = finding
+
+
+def _find_places(event: dict[str, Any], verdict: Decider, found: Found) -> None:
+    """The places that the profile treats whatever the detectors say."""
+    for top, key, finding in verdict.members:
+        parent = event.get(top)
+        if parent is not None and parent.get(key):
+            found[(finding.pointer, finding.type)] = finding
+    for rule in verdict.patterns:
+        for pointer, value in resolve(event, rule.pointer or ""):
+            if value is not None and value != "":
+                _keep(found, verdict.finding(pointer, rule.type or "", "high", "profile.place"))
+
+
+def _find_annotated(
+    event: dict[str, Any], annotations: Mapping[str, Annotation], verdict: Decider, found: Found
 ) -> None:
-    known = sightings.get((pointer, kind))
-    if known is None or CONFIDENCE_RANK[known[0]] < CONFIDENCE_RANK[confidence]:
-        sightings[(pointer, kind)] = (confidence, rule, method)
-
-
-def _see_profile(event: dict[str, Any], profile: Profile, sightings: Sightings) -> None:
-    for rule in profile.rules:
-        if rule.always:
-            assert rule.pointer is not None and rule.type is not None
-            for pointer, value in resolve(event, rule.pointer):
-                if value is not None and value != "":
-                    name = "profile" + pointer.replace("/", ".") if rule.pointer == pointer else "profile.rule"
-                    _see(sightings, pointer, rule.type, "high", name)
-
-
-def _see_annotations(event: dict[str, Any], annotations: Mapping[str, Annotation], sightings: Sightings) -> None:
     for pattern, annotation in annotations.items():
         for pointer, value in resolve(event, pattern):
             if value is not None and value != "":
-                _see(sightings, pointer, annotation.type, "high", "schema.annotation", annotation.method)
+                kind, asked = annotation.type, annotation.method
+                _keep(found, verdict.finding(pointer, kind, "high", "schema.annotation", asked))
 
 
-def _see_values(walk: Walk, sightings: Sightings) -> None:
+def _find_values(walked: Walk, verdict: Decider, found: Found) -> None:
     """Scans the joined strings and lets the readers judge each string that a trigger fired in."""
-    texts = walk.texts
     try:
-        blob = ("\0".join(texts) + "\0").encode()
+        blob = ("\0".join(walked.texts) + "\0").encode()
     except UnicodeEncodeError:
-        walk.problem = walk.problem or ("INVALID_CHARACTER", _offender(walk))
+        blob = b""
+    if blob.count(b"\0") != len(walked.texts):
+        walked.problem = walked.problem or ("INVALID_CHARACTER", _offender(walked))
         return
-    if blob.count(b"\0") != len(texts):
-        walk.problem = walk.problem or ("INVALID_CHARACTER", _offender(walk))
-        return
-    number, counted, done = 0, 0, None
+    number, counted = 0, 0
+    done: set[tuple[int, object]] = set()
     for end, trigger in (_automaton or automaton()).hits(blob):
         # The last byte of a match may be the NUL after its string: count only those before it.
         number += blob.count(b"\0", counted, end - 1)
-        counted = max(counted, end - 1)
+        counted = end - 1
         reader = TRIGGERS[trigger].reader
-        if done is None or done[0] != number:
-            done = (number, {reader})
-        elif reader in done[1]:
+        if (number, reader) in done:
             continue
-        done[1].add(reader)
-        for kind, confidence, rule in reader(texts[number]):
-            _see(sightings, walk.pointer_of(number), kind, confidence, rule)
+        done.add((number, reader))
+        for kind, confidence, rule in reader(walked.texts[number]):
+            _keep(found, verdict.finding(walked.locate(number), kind, confidence, rule))
 
 
-def _offender(walk: Walk) -> str:
-    for number, text in enumerate(walk.texts):
-        if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-            return walk.pointer_of(number)
-    return ""
+def _hide_keys(walked: Walk, found: Found) -> None:
+    """Forgets findings below objects with personal keys: their pointers would tell what is to be hidden.
 
-
-def decide(
-    profile: Profile, pointer: str, kind: str, confidence: Confidence, asked: Method | None = None
-) -> Method:
-    """What is done about one finding.
-
-    Nothing where the event says what happened and when; in identifiers a pseudonym stands for every other
-    way of hiding, so that they stay strings and comparable. A profile's rule for a place outranks the
-    schema's annotation, which outranks the profile's general rules.
+    The finding of the object itself covers them: it is dealt with as one value.
     """
-    ground = position(pointer)
-    if ground == "unalterable":
-        return "none"
-    method = _by_profile(profile, pointer, kind, confidence, asked)
-    return "hash" if ground == "identifier" and method != "none" else method
+    below = tuple(walked.keyed)
+    for key in [key for key in found if key[0].startswith(below)]:
+        del found[key]
 
 
-def _by_profile(profile: Profile, pointer: str, kind: str, confidence: Confidence, asked: Method | None) -> Method:
-    rank = CONFIDENCE_RANK[confidence]
-    for rule in profile.rules:
-        if rule.pointer is None and asked is not None:
-            return asked
-        if (
-            (rule.pointer is None or rule.pointer == pointer or matches(rule.pointer, pointer))
-            and (rule.type is None or rule.type == kind)
-            and rank >= CONFIDENCE_RANK[rule.min_confidence]
-        ):
-            return rule.method
-    return asked or "none"
-
-
-def _level(findings: tuple[Finding, ...]) -> Level:
-    """The highest level of the findings; guesses of low confidence alone make an event internal."""
-    level: Level = "internal"
-    for finding in findings:
-        if finding.confidence != "low" and LEVEL_RANK[finding.level] > LEVEL_RANK[level]:
-            level = finding.level
-    return level
+def _offender(walked: Walk) -> str:
+    """The place of the first NUL or lone surrogate."""
+    for number, text in enumerate(walked.texts):
+        if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+            return walked.locate(number)
+    raise AssertionError("nothing wrong with any text")

@@ -19,7 +19,7 @@ UNALTERABLE_TOPS = frozenset(
         "expectedStreamVersion",
     }
 )
-UNALTERABLE = frozenset({"/actor/type", "/resource/type"})
+UNALTERABLE = frozenset({"/actor/type", "/resource/type", "/actor", "/resource", ""})
 # Places that must stay strings and stay comparable: they get a pseudonym, never a sealed object.
 IDENTIFIERS = frozenset({"/actor/id", "/resource/id", "/resource/path", "/stream"})
 

@@ -33,7 +33,7 @@ def protect(
     if not chosen:
         return event
     result = dict(event)
-    copied: dict[str, Any] = {"": result}
+    copied: dict[tuple[str, ...], Any] = {}
     covered: tuple[str, ...] = ()
     for pointer in sorted(chosen, key=lambda p: (p.count("/"), p)):
         if covered and pointer.startswith(covered):
@@ -69,21 +69,17 @@ def _strongest(findings: tuple[Finding, ...]) -> dict[str, Finding]:
     return chosen
 
 
-def _open(result: dict[str, Any], pointer: str, copied: dict[str, Any]) -> tuple[Any, Any]:
+def _open(result: dict[str, Any], pointer: str, copied: dict[tuple[str, ...], Any]) -> tuple[Any, Any]:
     """The copy of the container that holds a pointer's last token, and that token as its key."""
-    parent_pointer, _, _ = pointer.rpartition("/")
-    parent = copied.get(parent_pointer)
     parts = tokens(pointer)
-    if parent is None:
-        parent, walked = result, ""
-        for token in parts[:-1]:
-            walked = pointer[: pointer.index("/", len(walked) + 1)]
-            child = copied.get(walked)
-            if child is None:
-                key = int(token) if type(parent) is list else token
-                child = parent[key].copy()
-                parent[key] = copied[walked] = child
-            parent = child
+    parent: Any = result
+    for depth, token in enumerate(parts[:-1], 1):
+        walked = tuple(parts[:depth])
+        child = copied.get(walked)
+        if child is None:
+            key = int(token) if type(parent) is list else token
+            child = copied[walked] = parent[key] = parent[key].copy()
+        parent = child
     return parent, int(parts[-1]) if type(parent) is list else parts[-1]
 
 

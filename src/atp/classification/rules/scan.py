@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import hyperscan
 
@@ -43,5 +44,5 @@ class Automaton:
         return found
 
 
-def _on_match(trigger: int, _start: int, end: int, _flags: int, found: list[tuple[int, int]]) -> None:
+def _on_match(trigger: int, _start: int, end: int, _flags: int, found: Any) -> None:
     found.append((end, trigger))

@@ -65,8 +65,12 @@ def compact(value: Any) -> str:
 
 _EMAIL = re.compile(r"[^@\s,;<>()\[\]\\\"]{1,64}@(?:[^\W_]|[.-]){1,253}\.[^\W\d_]{2,24}\.?")
 _PHONE = re.compile(r"\+?[0-9(][0-9 ()./-]{5,22}[0-9](?:\s?(?:x|ext\.?)\s?[0-9]{1,6})?")
-_MAC = re.compile(r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{12}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}")
-_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", re.ASCII)
+_MAC = re.compile(
+    r"(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{12}|(?:[0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}"
+)
+_IPV4 = re.compile(
+    r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)", re.ASCII
+)
 
 
 def email(value: Any) -> bool:
@@ -81,7 +85,7 @@ def phone(value: Any) -> bool:
 
 
 def ip_kind(text: str) -> str:
-    """"public", "private" (also link-local and shared), "special" (loopback, multicast, none at all) or ""."""
+    """One of public, private (also link-local and shared), special (loopback, multicast, none at all) or nothing."""
     if _IPV4.fullmatch(text):
         return ipv4_kind(text)
     if ":" not in text or len(text) > 64:
@@ -182,13 +186,15 @@ def _is_date(year: int, month: int, day: int) -> bool:
     return BIRTH_YEAR_MAX - 2 * AGE_MAX_YEARS <= year <= BIRTH_YEAR_MAX
 
 
-_COORDINATE = re.compile(r"-?\d{1,3}(?:\.\d+)?°?\s?[NSEWnsew]?(?:[,; ]\s?-?\d{1,3}(?:\.\d+)?°?\s?[NSEWnsew]?)?")
+_COORDINATE = re.compile(
+    r"-?\d{1,3}(?:\.\d+)?°?\s?[NSEWnsew]?(?:[,; ]\s?-?\d{1,3}(?:\.\d+)?°?\s?[NSEWnsew]?)?"
+)
 
 
 def coordinate(value: Any) -> bool:
     """A latitude, a longitude or a pair, as number or text."""
     if type(value) in (int, float):
-        return -180 <= value <= 180
+        return bool(-180 <= value <= 180)
     return type(value) is str and 0 < len(value) < 60 and _COORDINATE.fullmatch(value.strip()) is not None
 
 
