@@ -1,11 +1,18 @@
-"""The words of integrity: signing keys, checkpoints, trees. Sizes count records; hashes are 32 bytes."""
+"""The words of integrity: signing keys, checkpoints, trees, verifications.
+
+Sizes count records; hashes are 32 bytes, base64url without padding where they are text.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+import msgspec
 
 Algorithm = Literal["Ed25519", "ML-DSA-44"]
+Scope = Literal["log", "stream", "record"]
+VerificationStatus = Literal["queued", "running", "verified", "failed", "aborted"]
 KeyState = Literal["active", "retiring", "retired"]
 
 ED25519_TYPE = 0x01
@@ -48,3 +55,78 @@ class Checkpoint:
     root: bytes
     signed_us: int
     note: bytes
+
+
+FINDINGS_MAX: Final = 1000
+"""Findings kept of one verification; the count stays exact."""
+OVERLAP_SECONDS: Final = 604_800
+"""How long rotated keys sign beside their successors where the caller does not say: a week."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is wrong: what kind, where, and a sentence; nothing of any event's content."""
+
+    kind: str
+    message: str
+    position: int | None = None
+    id: str | None = None
+    stream: str | None = None
+
+
+class CheckedSignature(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One signature of the checkpoint, and whether it is right."""
+
+    key_id: str
+    algorithm: Algorithm
+    valid: bool
+
+
+class ValueCounts(msgspec.Struct, kw_only=True):
+    """How many sealed values are in which state (design section 4.4)."""
+
+    verified: int = 0
+    withheld: int = 0
+    erased: int = 0
+    expired: int = 0
+    superseded: int = 0
+    missing: int = 0
+
+    def add(self, other: ValueCounts) -> None:
+        """Add the counts of another part."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class VerificationResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a verification found, in the contract's shape; `root_hash` None unless the whole log was verified."""
+
+    verified: bool
+    size: int
+    root_hash: str | None
+    signatures: list[CheckedSignature]
+    values: ValueCounts
+    finding_count: int
+    findings: list[Finding]
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be verified; `values` says whether sealed values are read too."""
+
+    scope: Scope = "log"
+    stream: str | None = None
+    record_id: str | None = None
+    values: bool = True
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a verification. Times in microseconds; None for what has not happened yet."""
+
+    id: str
+    target: Target
+    status: VerificationStatus
+    requested_us: int
+    done: int = 0
+    total: int = 0
+    started_us: int | None = None
+    finished_us: int | None = None
+    result: VerificationResult | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from atp.engine.database import Connection
 from atp.integrity import store
-from atp.integrity.model import Checkpoint, LogKey
+from atp.integrity.model import Checkpoint, LogKey, Verification
 from atp.integrity.rules import notes
 from atp.integrity.rules.tiles import (
     ENTRIES_LEVEL,
@@ -18,6 +18,7 @@ from atp.integrity.rules.tiles import (
     subtree,
 )
 from atp.kernel import merkle
+from atp.kernel.clock import parse_rfc3339
 from atp.kernel.errors import Problem
 from atp.kernel.ids import TenantId
 from atp.streams import queries as streams
@@ -36,6 +37,17 @@ class InclusionProof:
     path: tuple[bytes, ...]
     checkpoint: Checkpoint
     record: StoredRecord
+
+
+@dataclass(frozen=True, slots=True)
+class LogStatus:
+    """How far a log, its tree and its checkpoint are; `oldest_uncovered_us` None when the checkpoint covers all."""
+
+    log: LogHead
+    integrated: int
+    checkpoint: Checkpoint | None
+    oldest_uncovered_us: int | None
+    last_verification: Verification | None
 
 
 def tile(connection: Connection, tenant_no: int, level: int, index: int, width: int) -> bytes | None:
@@ -100,6 +112,69 @@ def inclusion(connection: Connection, tenant: TenantId, record: StoredRecord) ->
         raise Problem("PROOF_NOT_READY", retry_after=RETRY_SECONDS)
     path = merkle.inclusion_proof(record.position, latest.size, hash_reader(connection, log.tenant_no))
     return InclusionProof(log, record.position, tuple(path), latest, record)
+
+
+def status(connection: Connection, tenant: TenantId) -> LogStatus:
+    """Return the state of a tenant's log."""
+    log = streams.log(connection, tenant)
+    latest = store.checkpoint(connection, log.tenant_no)
+    waiting = streams.read_log(connection, tenant, start=latest.size if latest else 0, limit=1)
+    return LogStatus(
+        log,
+        integrated(connection, log.tenant_no),
+        latest,
+        parse_rfc3339(waiting[0].header_json["recordedAt"]) if waiting else None,
+        store.last_ended(connection, log.tenant_no),
+    )
+
+
+def verification(connection: Connection, tenant: TenantId, id_: str) -> Verification:
+    """Return a verification run; raises VERIFICATION_NOT_FOUND."""
+    found = store.verification(connection, streams.log(connection, tenant).tenant_no, id_)
+    if found is None:
+        raise Problem("VERIFICATION_NOT_FOUND")
+    return found
+
+
+def verifications(connection: Connection, tenant: TenantId, *, before: str, limit: int) -> list[Verification]:
+    """Return verification runs, newest first, with an id below `before`."""
+    number = streams.log(connection, tenant).tenant_no
+    return store.verifications(connection, number, before=before, limit=limit)
+
+
+def public_checkpoint(connection: Connection, log_id: str) -> Checkpoint:
+    """Return a log's latest checkpoint by its public id; raises LOG_NOT_FOUND, PROOF_NOT_READY before the first."""
+    found = store.checkpoint(connection, _public(connection, log_id).tenant_no)
+    if found is None:
+        raise Problem("PROOF_NOT_READY", "The log has no checkpoint yet.", retry_after=RETRY_SECONDS)
+    return found
+
+
+def public_tile(connection: Connection, log_id: str, level: int | None, *, index: int, width: int) -> bytes:
+    """Return a tile's hashes, or a bundle's entries where `level` is None.
+
+    Raises LOG_NOT_FOUND, and TILE_NOT_FOUND for what the latest checkpoint does not cover: what is not signed
+    is not published.
+    """
+    number = _public(connection, log_id).tenant_no
+    latest = store.checkpoint(connection, number)
+    covered = latest.size >> (TILE_HEIGHT * (level or 0)) if latest else 0
+    hashes = None
+    if index * TILE_WIDTH + width <= covered:
+        if level is None:
+            hashes = store.tile(connection, number, ENTRIES_LEVEL, index)
+        else:
+            hashes = tile(connection, number, level, index, width)
+    if hashes is None or len(hashes) < width * HASH_SIZE:
+        raise Problem("TILE_NOT_FOUND")
+    return hashes[: width * HASH_SIZE]
+
+
+def _public(connection: Connection, log_id: str) -> LogHead:
+    log = streams.log_by_id(connection, log_id)
+    if log is None:
+        raise Problem("LOG_NOT_FOUND")
+    return log
 
 
 def policy_text(log: LogHead, own: list[LogKey], now_us: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ from atp.engine import telemetry
 from atp.engine.database import Connection, Database
 from atp.integrity import store
 from atp.integrity.commands.guard import Guard
-from atp.integrity.commands.keys import open_signers
+from atp.integrity.commands.keys import Signers
 from atp.integrity.model import Checkpoint, TreeState
 from atp.integrity.queries import hash_reader
 from atp.integrity.rules import notes
@@ -19,21 +19,18 @@ from atp.kernel import merkle
 from atp.kernel.clock import Clock, now_us
 from atp.kernel.ids import TenantId
 from atp.streams import queries as streams
-from atp.streams.commands import TenantVault
-from atp.streams.model import LogHead, StoredRecord
+from atp.streams.model import RESERVED_PREFIX, LogHead, StoredRecord
 
 STEP_RECORDS: Final = 5_000
 """Records integrated in one step; bounds its memory and how long the writer is held for its tiles."""
-SIGNERS_SECONDS: Final = 5.0
-"""How long opened signing keys are reused before the key table is read again."""
+_OWN_STREAM: Final = f'"stream":"{RESERVED_PREFIX}integrity/'.encode()
+"""In the header of a record of integrity itself, such as a rotation of keys; no tenant can write one."""
 
 
 @dataclass(slots=True)
 class _Tree:
     log: LogHead
     growing: GrowingTree
-    signers: list[notes.Signer]
-    signers_until_us: int
 
 
 class RolledBack(Exception):
@@ -51,14 +48,14 @@ class Integrator:
         self,
         database: Database,
         guard: Guard,
-        vault: Callable[[TenantId], TenantVault],
+        signers: Signers,
         *,
         shard: int = 0,
         clock: Clock = now_us,
     ) -> None:
         self._database = database
         self._guard = guard
-        self._vault = vault
+        self._signers = signers
         self._shard = shard
         self._clock = clock
         self._trees: dict[int, _Tree] = {}
@@ -113,6 +110,8 @@ class Integrator:
             if own[0].position != tree.growing.size:
                 raise RolledBack(f"log {tree.log.log_id}: the tree and the feed do not meet")
             tree.growing.append([record.record_hash for record in own])
+            if any(_OWN_STREAM in record.header for record in own):
+                self._signers.forget(tree.log.log_id)
         return {number: self._trees[number] for number in by_tenant}
 
     def _load(self, connection: Connection, numbers: Sequence[int]) -> None:
@@ -122,7 +121,7 @@ class Integrator:
             growing = GrowingTree(state.size, _edges(connection, number, state.size))
             if growing.root() != state.root:
                 raise RolledBack(f"log {logs[number].log_id}: the stored tiles do not give the stored root")
-            self._trees[number] = _Tree(logs[number], growing, [], 0)
+            self._trees[number] = _Tree(logs[number], growing)
 
     def _sign(self, trees: dict[int, _Tree]) -> dict[int, Checkpoint]:
         """Return signed checkpoints for the trees that may be signed; the guard knows of them already."""
@@ -133,14 +132,8 @@ class Integrator:
         )
         checkpoints = {}
         for number, tree in allowed.items():
-            if now >= tree.signers_until_us or not tree.signers:
-                vault = self._vault(tree.log.tenant)
-                tree.signers = self._database.read_now(
-                    lambda connection, v=vault, t=tree: open_signers(connection, v, t.log, now)  # type: ignore[misc]
-                )
-                tree.signers_until_us = now + int(SIGNERS_SECONDS * 1_000_000)
             size, root = tree.growing.size, tree.growing.root()
-            note = notes.sign(tree.log.origin, size, root, tree.signers, now)
+            note = notes.sign(tree.log.origin, size, root, self._signers.of(tree.log), now)
             checkpoints[number] = Checkpoint(size, root, now, note)
         return checkpoints
 
@@ -192,24 +185,6 @@ class Integrator:
                     f"log {tree.log.log_id}: a checkpoint of this size or larger is already stored"
                 )
         return True
-
-    def resign(self, log: LogHead) -> None:
-        """Sign the current tree again, as after a rotation of keys or for a log that nothing is added to."""
-
-        def current(connection: Connection) -> tuple[TreeState | None, list[notes.Signer]]:
-            signers = open_signers(connection, self._vault(log.tenant), log, self._clock())
-            return store.tree(connection, log.tenant_no), signers
-
-        state, signers = self._database.read_now(current)
-        if state is None or self._guard.last(log.log_id) != (state.size, state.root):
-            return
-        now = self._clock()
-        note = notes.sign(log.origin, state.size, state.root, signers, now)
-        checkpoint = Checkpoint(state.size, state.root, now, note)
-        self._database.write_now(
-            lambda connection: store.put_checkpoint(connection, log.tenant_no, checkpoint)
-        )
-        self._trees.pop(log.tenant_no, None)
 
 
 def _edges(connection: Connection, tenant_no: int, size: int) -> list[bytes]:

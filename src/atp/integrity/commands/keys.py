@@ -1,29 +1,47 @@
-"""Signing keys of logs: made with the log, rotated with an overlap, opened only to sign."""
+"""Signing keys of logs: made before the first signature, rotated with an overlap, opened only to sign."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from atp.engine.database import Connection
-from atp.integrity import store
+from atp.engine.database import Connection, Database
+from atp.integrity import events, store
 from atp.integrity.model import Algorithm, LogKey
 from atp.integrity.rules import notes
-from atp.kernel.clock import SECOND_US
+from atp.kernel.clock import SECOND_US, Clock, now_us
+from atp.kernel.ids import TenantId
 from atp.streams.commands import Ledger, TenantVault
 from atp.streams.model import LogHead
+
+SIGNERS_SECONDS: Final = 5
+"""How long opened signing keys are reused before the key table is read again."""
 
 
 def create_keys(
     connection: Connection, vault: TenantVault, log: LogHead, *, ml_dsa: bool, now_us: int
-) -> None:
-    """Make the signing keys of a log, in the transaction that opens it."""
+) -> list[LogKey]:
+    """Make signing keys for a log and return them."""
     algorithms: tuple[Algorithm, ...] = ("Ed25519", "ML-DSA-44") if ml_dsa else ("Ed25519",)
+    made = []
     for algorithm in algorithms:
         seed, public = notes.generate(algorithm)
         key_id = notes.key_id(log.origin, algorithm, public)
         wrapped = vault.wrap(seed, _aad(log, key_id))
-        store.insert_key(connection, log.tenant_no, LogKey(key_id, algorithm, public, wrapped, now_us, None))
+        made.append(LogKey(key_id, algorithm, public, wrapped, now_us, None))
+        store.insert_key(connection, log.tenant_no, made[-1])
+    return made
+
+
+def ensure_keys(
+    connection: Connection, vault: TenantVault, log: LogHead, *, ml_dsa: bool, now_us: int
+) -> list[LogKey]:
+    """Return a log's keys, newest first, making the first ones if there are none (in a write transaction)."""
+    store.lock_keys(connection, log.shard)
+    return store.keys(connection, log.tenant_no) or create_keys(
+        connection, vault, log, ml_dsa=ml_dsa, now_us=now_us
+    )
 
 
 def rotate_keys(
@@ -36,35 +54,85 @@ def rotate_keys(
     now_us: int,
     actor: Mapping[str, Any],
 ) -> None:
-    """Make new keys; the old ones sign beside them for the overlap, then only check old checkpoints (INT-03)."""
-    before = [key for key in store.keys(connection, log.tenant_no) if key.valid_until_us is None]
+    """Make new keys; the old ones sign beside them for the overlap, then only check old checkpoints (INT-03).
+
+    The record of it is appended in the same transaction; the integrator meets it in the feed and opens the
+    keys anew, so the checkpoint that first covers it carries both signatures.
+    """
+    before = [
+        key
+        for key in ensure_keys(connection, vault, log, ml_dsa=True, now_us=now_us)
+        if key.valid_until_us is None
+    ]
     until_us = now_us + overlap_seconds * SECOND_US
     store.retire_keys(connection, log.tenant_no, until_us)
     ml_dsa = any(key.algorithm == "ML-DSA-44" for key in before)
-    create_keys(connection, vault, log, ml_dsa=ml_dsa, now_us=now_us)
-    after = [key for key in store.keys(connection, log.tenant_no) if key.valid_until_us is None]
+    after = create_keys(connection, vault, log, ml_dsa=ml_dsa, now_us=now_us)
     ledger.append_platform(
         connection,
         log.tenant,
-        type="integrity.key_rotated",
-        stream=f"integrity/{log.log_id}",
-        payload={
-            "log_id": log.log_id,
-            "new_keys": [notes.vkey(log.origin, key.algorithm, key.public) for key in after],
-            "old_keys": [notes.vkey(log.origin, key.algorithm, key.public) for key in before],
-            "overlap_seconds": overlap_seconds,
-        },
+        type=events.KEY_ROTATED,
+        stream=events.integrity_stream(log),
+        payload=events.key_rotated(log, new=after, retiring=before, until_us=until_us),
         actor=actor,
     )
 
 
-def open_signers(connection: Connection, vault: TenantVault, log: LogHead, now_us: int) -> list[notes.Signer]:
-    """Return the signers of a log that sign now, newest first, Ed25519 before ML-DSA-44."""
-    return [
-        notes.Signer(log.origin, key.algorithm, vault.unwrap(key.wrapped, _aad(log, key.key_id)))
-        for key in store.keys(connection, log.tenant_no)
-        if key.state(now_us) != "retired"
-    ]
+class Signers:
+    """The opened signing keys of logs. State: `_open`, guarded by `_lock`; what it hands out is immutable."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Callable[[TenantId], TenantVault],
+        *,
+        ml_dsa: bool = True,
+        clock: Clock = now_us,
+    ) -> None:
+        """`vault` opens a tenant's vault; `ml_dsa` says whether first keys include a post-quantum one."""
+        self._database = database
+        self._vault = vault
+        self._ml_dsa = ml_dsa
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[int, Sequence[notes.Signer]]] = {}
+
+    def of(self, log: LogHead) -> Sequence[notes.Signer]:
+        """Return who signs for a log now, newest first; makes its keys first where it has none. Blocks."""
+        now = self._clock()
+        with self._lock:
+            until, signers = self._open.get(log.log_id, (0, ()))
+        if now < until:
+            return signers
+        vault = self._vault(log.tenant)
+        keys = self.keys(log)
+        signers = tuple(
+            notes.Signer(log.origin, key.algorithm, vault.unwrap(key.wrapped, _aad(log, key.key_id)))
+            for key in keys
+            if key.state(now) != "retired"
+        )
+        # An overlap that ends sooner than the cache does ends the cache too.
+        ends = [
+            key.valid_until_us for key in keys if key.valid_until_us is not None and key.valid_until_us > now
+        ]
+        with self._lock:
+            self._open[log.log_id] = (min([now + SIGNERS_SECONDS * SECOND_US, *ends]), signers)
+        return signers
+
+    def keys(self, log: LogHead) -> list[LogKey]:
+        """Return a log's keys, newest first; makes the first ones where there are none. Blocks."""
+        found = self._database.read_now(lambda connection: store.keys(connection, log.tenant_no))
+        if found:
+            return found
+        vault = self._vault(log.tenant)
+        return self._database.write_now(
+            lambda connection: ensure_keys(connection, vault, log, ml_dsa=self._ml_dsa, now_us=self._clock())
+        )
+
+    def forget(self, log_id: str) -> None:
+        """Open the keys anew next time, as after a rotation."""
+        with self._lock:
+            self._open.pop(log_id, None)
 
 
 def _aad(log: LogHead, key_id: str) -> bytes:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from atp.engine.database import Connection
-from atp.integrity.model import Checkpoint, LogKey, TreeState
+from atp.integrity.model import Checkpoint, LogKey, TreeState, Verification
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Verification).decode
 
 SCHEMA: Sequence[str] = (
     """CREATE TABLE IF NOT EXISTS integration(
@@ -23,7 +28,10 @@ SCHEMA: Sequence[str] = (
         wrapped BYTEA NOT NULL, valid_from_us BIGINT NOT NULL, valid_until_us BIGINT,
         PRIMARY KEY (tenant_no, key_id))""",
     """CREATE TABLE IF NOT EXISTS verifications(
-        tenant_no BIGINT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (tenant_no, id))""",
+        tenant_no BIGINT NOT NULL, id TEXT NOT NULL, status TEXT NOT NULL, updated_us BIGINT NOT NULL,
+        state BYTEA NOT NULL, PRIMARY KEY (tenant_no, id))""",
+    """CREATE INDEX IF NOT EXISTS verifications_open ON verifications(status)
+        WHERE status IN ('queued', 'running')""",
 )
 
 
@@ -38,9 +46,12 @@ def advance(connection: Connection, shard: int, expected: int, sequence: int) ->
     connection.execute(
         "INSERT INTO integration(shard, next_sequence) VALUES ($1, 0) ON CONFLICT DO NOTHING", (shard,)
     )
-    return 1 == connection.execute(
-        "UPDATE integration SET next_sequence = $1 WHERE shard = $2 AND next_sequence = $3",
-        (sequence, shard, expected),
+    return (
+        connection.execute(
+            "UPDATE integration SET next_sequence = $1 WHERE shard = $2 AND next_sequence = $3",
+            (sequence, shard, expected),
+        )
+        == 1
     )
 
 
@@ -87,13 +98,16 @@ def put_checkpoint(connection: Connection, tenant_no: int, new: Checkpoint) -> b
     The condition is the compare-and-set of design section 6: two roots for one size cannot both be stored. A
     new signature over the same size and root (after a key rotation) is let through.
     """
-    return 1 == connection.execute(
-        """INSERT INTO checkpoints(tenant_no, size, root, signed_us, note) VALUES ($1, $2, $3, $4, $5)
+    return (
+        connection.execute(
+            """INSERT INTO checkpoints(tenant_no, size, root, signed_us, note) VALUES ($1, $2, $3, $4, $5)
            ON CONFLICT (tenant_no) DO UPDATE
              SET size = excluded.size, root = excluded.root, signed_us = excluded.signed_us, note = excluded.note
            WHERE checkpoints.size < excluded.size
               OR (checkpoints.size = excluded.size AND checkpoints.root = excluded.root)""",
-        (tenant_no, new.size, new.root, new.signed_us, new.note),
+            (tenant_no, new.size, new.root, new.signed_us, new.note),
+        )
+        == 1
     )
 
 
@@ -134,25 +148,82 @@ def retire_keys(connection: Connection, tenant_no: int, until_us: int) -> None:
     )
 
 
-def put_verification(connection: Connection, tenant_no: int, id_: str, state: str) -> None:
+def lock_keys(connection: Connection, shard: int) -> None:
+    """Let one transaction at a time make or rotate keys; a single writer needs no lock."""
+    if connection.dialect == "postgresql":
+        connection.execute(
+            "INSERT INTO integration(shard, next_sequence) VALUES ($1, 0) ON CONFLICT DO NOTHING", (shard,)
+        )
+        connection.row("SELECT next_sequence FROM integration WHERE shard = $1 FOR UPDATE", (shard,))
+
+
+def put_verification(
+    connection: Connection, tenant_no: int, verification: Verification, updated_us: int
+) -> None:
+    """Store a verification; `updated_us` is its sign of life."""
     connection.execute(
-        """INSERT INTO verifications(tenant_no, id, state) VALUES ($1, $2, $3)
-           ON CONFLICT (tenant_no, id) DO UPDATE SET state = excluded.state""",
-        (tenant_no, id_, state),
+        """INSERT INTO verifications(tenant_no, id, status, updated_us, state) VALUES ($1, $2, $3, $4, $5)
+           ON CONFLICT (tenant_no, id) DO UPDATE
+             SET status = excluded.status, updated_us = excluded.updated_us, state = excluded.state""",
+        (tenant_no, verification.id, verification.status, updated_us, _encode(verification)),
     )
 
 
-def verification(connection: Connection, tenant_no: int, id_: str) -> str | None:
-    row = connection.row("SELECT state FROM verifications WHERE tenant_no = $1 AND id = $2", (tenant_no, id_))
-    return row[0] if row else None
+def claim_verification(connection: Connection, tenant_no: int, id_: str, updated_us: int) -> bool:
+    """Mark a queued verification as running; tell whether it was still queued."""
+    return (
+        connection.execute(
+            """UPDATE verifications SET status = 'running', updated_us = $1
+           WHERE tenant_no = $2 AND id = $3 AND status = 'queued'""",
+            (updated_us, tenant_no, id_),
+        )
+        == 1
+    )
 
 
-def verifications(connection: Connection, tenant_no: int, *, before: str, limit: int) -> list[str]:
-    """Return verification states, newest first, with an id below `before`."""
+def open_verifications(connection: Connection) -> list[tuple[int, Verification, int]]:
+    """Return (tenant number, verification, last sign of life) of those that have not ended, oldest first."""
     return [
-        row[0]
+        (tenant_no, _decode(state), updated_us)
+        for tenant_no, state, updated_us in connection.rows(
+            """SELECT /* every tenant: one runner serves all */ tenant_no, state, updated_us FROM verifications
+               WHERE status IN ('queued', 'running') ORDER BY id"""
+        )
+    ]
+
+
+def verification(connection: Connection, tenant_no: int, id_: str) -> Verification | None:
+    row = connection.row("SELECT state FROM verifications WHERE tenant_no = $1 AND id = $2", (tenant_no, id_))
+    return _decode(row[0]) if row else None
+
+
+def verifications(connection: Connection, tenant_no: int, *, before: str, limit: int) -> list[Verification]:
+    """Return verifications, newest first, with an id below `before`."""
+    return [
+        _decode(row[0])
         for row in connection.rows(
             "SELECT state FROM verifications WHERE tenant_no = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
             (tenant_no, before, limit),
         )
     ]
+
+
+def last_ended(connection: Connection, tenant_no: int) -> Verification | None:
+    """Return the latest verification that came to a result."""
+    row = connection.row(
+        """SELECT state FROM verifications WHERE tenant_no = $1 AND status IN ('verified', 'failed')
+           ORDER BY id DESC LIMIT 1""",
+        (tenant_no,),
+    )
+    return _decode(row[0]) if row else None
+
+
+def last_of_log(connection: Connection, tenant_no: int) -> Verification | None:
+    """Return the latest verification of the whole log, however it ended."""
+    for row in connection.stream(
+        "SELECT state FROM verifications WHERE tenant_no = $1 ORDER BY id DESC", (tenant_no,)
+    ):
+        found = _decode(row[0])
+        if found.target.scope == "log":
+            return found
+    return None
