@@ -3,7 +3,7 @@ the contexts above, which the gateway does not know either."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from atp.engine.sqlite import SqliteDatabase
 from atp.gateway.application import Gateway, build
 from atp.gateway.credentials import Authentication
 from atp.gateway.tenancy import Tenancy
+from atp.kernel import clock
 from atp.kernel.clock import now_us
 from atp.kernel.errors import Problem
 from atp.kernel.ids import TenantId
@@ -55,6 +56,7 @@ class Edge:
     last_used: LastUsed
     client: Client
     admin_key: str
+    folder: Path
 
     def change(self) -> Change:
         return Change(principal=SYSTEM, now_us=now_us(), books=self.books)
@@ -89,12 +91,13 @@ def open_edge(
     handlers: Mapping[str, Handler] | None = None,
     tokens: Any = None,
     base_host: str | None = None,
+    monotonic: Callable[[], float] = clock.monotonic,
 ) -> Edge:
     """Open an edge with tenant `demo`; `handlers` replace stand-ins."""
     database = SqliteDatabase(folder / "atp.db", schema=[*streams_store.schema("sqlite"), *store.SCHEMA])
     database.write_now(lambda c: streams_store.ensure_shard(c, 0))
     books = Books(ledger=Ledger(), vault=Vault(database, KeyRing([b"k" * 32])))
-    directory = Directory(database)
+    directory = Directory(database, clock=monotonic)
     last_used = LastUsed(database)
     api = TenantApi(database=database, books=books, directory=directory, cursors=Cursors(b"c" * 32))
     specification = load()
@@ -109,7 +112,7 @@ def open_edge(
     issued = database.write_now(lambda c: commands.ensure_demo(c, change=change))
     assert issued is not None
     client = Client(gateway, api_key=issued.secret)
-    return Edge(database, gateway, directory, books, last_used, client, issued.secret)
+    return Edge(database, gateway, directory, books, last_used, client, issued.secret, folder)
 
 
 async def _not_here(request: Request) -> Response:

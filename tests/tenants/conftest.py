@@ -1,17 +1,5 @@
-"""One real edge per test."""
+"""Tenants are tested through the real edge."""
 
-from __future__ import annotations
+from tests.gateway.conftest import edge, opened
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-from tests.gateway.edge import Edge, open_edge
-
-
-@pytest.fixture
-def edge(tmp_path: Path) -> Iterator[Edge]:
-    opened = open_edge(tmp_path)
-    yield opened
-    opened.close()
+__all__ = ["edge", "opened"]

@@ -82,7 +82,7 @@ class TokenVerifier:
         self._verified: dict[bytes, tuple[float, Principal]] = {}
 
     async def identify(self, token: str, now_us: int) -> Principal:
-        """Return the token's principal; TOKEN_INVALID, TOKEN_EXPIRED, or NOT_READY when keys cannot be had."""
+        """Return the token's principal; TOKEN_INVALID, TOKEN_EXPIRED, or TIMEOUT without the issuer's keys."""
         digest = sha256(token.encode("utf-8", "surrogatepass"))
         known = self._verified.get(digest)
         if known is not None and self._clock() < known[0]:
@@ -166,7 +166,7 @@ class _Issuer:
             await self._fetch()
             if self._fetched_at is None or self._clock() - self._fetched_at > KEYS_SECONDS_MAX:
                 raise Problem(
-                    "NOT_READY", "The issuer's keys cannot be fetched.", retry_after=REFETCH_SECONDS
+                    "TIMEOUT", "The issuer's keys cannot be fetched.", retry_after=REFETCH_SECONDS
                 )
         key = self._find(kid)
         if key is None:
@@ -239,17 +239,23 @@ def _usable(document: Mapping[str, Any]) -> dict[str | None, RSAKey | ECKey | OK
     ]
     usable: dict[str | None, RSAKey | ECKey | OKPKey] = {}
     for number, description in enumerate(published):
-        if description.get("use", "sig") != "sig":
+        if description.get("use", "sig") != "sig" or _is_short(description):
             continue
         try:
             key = KeySet.import_key_set({"keys": [description]}).keys[0]
         except (JoseError, ValueError, TypeError):
             continue  # One key that we do not understand must not cost the others.
-        if isinstance(key, RSAKey) and key.raw_value.key_size < RSA_BITS_MIN:
-            continue
         if isinstance(key, RSAKey | ECKey | OKPKey):
             usable[description.get("kid") or f"#{number}"] = key
     return usable
+
+
+def _is_short(description: Mapping[str, Any]) -> bool:
+    # Judged by its modulus before it is imported, because the library only warns.
+    modulus = description.get("n")
+    return description["kty"] == "RSA" and (
+        not isinstance(modulus, str) or len(modulus) * 6 < RSA_BITS_MIN - 6
+    )
 
 
 def _principal(settings: IssuerSettings, claims: Mapping[str, Any]) -> Principal:
