@@ -198,16 +198,23 @@ def revoke_api_key(
     return revoked
 
 
-def ensure_demo(connection: Connection, *, change: Change) -> IssuedKey | None:
+def ensure_demo(connection: Connection, *, change: Change, key_lost: bool = False) -> IssuedKey | None:
     """On a first start create the tenant "demo" and its administrator's key; None when it is there already.
 
     The caller writes the secret to a file of mode 0600 after the commit. A crash between the two leaves a
-    key that nobody knows: delete the data directory of an installation that has nothing yet, or import anew.
+    key that nobody knows; `key_lost` then issues another, as long as nothing but this installation's own
+    first key was ever issued.
     """
-    if store.find_tenant(connection, DEMO_TENANT.id) is not None:
+    known = store.find_tenant(connection, DEMO_TENANT.id)
+    if known is None:
+        tenant = create_tenant(connection, DEMO_TENANT, change=change)
+        return create_api_key(connection, tenant.id, wanted=DEMO_KEY, change=change)
+    if not key_lost or len(store.list_keys(connection, known.id, before=queries.NEWEST, limit=2)) > 1:
         return None
-    tenant = create_tenant(connection, DEMO_TENANT, change=change)
-    return create_api_key(connection, tenant.id, wanted=DEMO_KEY, change=change)
+    first = store.list_keys(connection, known.id, before=queries.NEWEST, limit=1)
+    if not first or first[0].last_used_us is not None:
+        return None
+    return create_api_key(connection, known.id, wanted=DEMO_KEY, change=change)
 
 
 def _facts(before: Tenant, after: Tenant) -> list[str]:
