@@ -1,0 +1,196 @@
+"""Finding records: a search becomes a filter, a path and windows; the record decides.
+
+Each window is one bounded statement, so a page costs the same at any depth, and a search that finds little
+ends with a shorter page and a cursor instead of an error. Results are read from the record store: the model
+proposes positions, never contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from atp.engine.database import Connection, Database
+from atp.kernel.clock import SECOND_US, monotonic
+from atp.kernel.errors import Problem
+from atp.kernel.ids import TenantId
+from atp.projections.queries import reached
+from atp.query.model import SEARCH, Filter, Hit, Node, Search, Times, Window
+from atp.query.rules import needs
+from atp.query.rules.matching import matcher, resolved
+from atp.query.rules.scan import BEYOND, WINDOW_ROWS, Found, Match, Scan
+from atp.query.rules.view import document
+from atp.query.store import reading
+from atp.query.store.reading import PROBE_ROWS
+from atp.query.store.schema import key
+from atp.streams import queries
+from atp.streams.commands import TenantVault
+
+COMMON: Final = 8
+"""Shapes that make up more than one record in so many are met soon enough in the log itself."""
+
+
+class Finder:
+    """Answers searches of tenants from the model and the record store, each read in short snapshots."""
+
+    def __init__(self, model: Database, records: Database, vault: Callable[[TenantId], TenantVault]) -> None:
+        self._model = model
+        self._records = records
+        self._vault = vault
+
+    def reached(self, tenant: TenantId) -> int | None:
+        """Return the tenant's last position that the model holds (QRY-07)."""
+        number = self._vault(tenant).tenant_no
+        return self._model.read_now(lambda c: reached(c, SEARCH, number))
+
+    def find(self, tenant: TenantId, search: Search) -> Found:
+        """Return one page of a search; TIMEOUT when so many cannot be skipped in time."""
+        vault = self._vault(tenant)
+        searched_to = self._model.read_now(lambda c: reached(c, SEARCH, vault.tenant_no))
+        if searched_to is None:
+            return Found((), None, None)
+        node = resolved(search.node, vault.pseudonym)
+        first, last = self._records.read_now(lambda c: _positions(c, tenant, node, search))
+        streams = self._records.read_now(lambda c: _stream_numbers(c, tenant, node))
+        scan = Scan(search, matcher(node), first, min(last, searched_to))
+        self._model.read_now(lambda c: _plan(c, scan, vault.tenant_no, node, streams))
+        while scan.goes_on():
+            window, limit, started = scan.window(), scan.chunk, monotonic()
+            hits = self._hits(scan, window, limit)
+            scan.measured(monotonic() - started)
+            self._judge(tenant, scan, hits)
+            scan.advance(window, hits, complete=len(hits) < limit)
+        if len(scan.matches) < search.offset and not scan.finished:
+            raise Problem("TIMEOUT", "So many records cannot be skipped in time; use a cursor.")
+        return scan.page(searched_to)
+
+    def _hits(self, scan: Scan, window: Window, limit: int) -> list[Hit]:
+        return self._model.read_now(lambda c: reading.hits(c, scan.path, scan.wanted, window, limit))
+
+    def _judge(self, tenant: TenantId, scan: Scan, hits: Sequence[Hit]) -> None:
+        """Read the proposed records and keep those that match."""
+        positions = [position for position, _ in hits]
+        records = self._records.read_now(lambda c: queries.records_at(c, tenant, positions))
+        for position, occurred_us in hits:
+            if (record := records.get(position)) is not None:
+                shown = document(record)
+                if scan.matches_node(shown):
+                    scan.matches.append((Match(record, dict(shown.view)), occurred_us))
+
+
+def _positions(connection: Connection, tenant: TenantId, node: Node, search: Search) -> tuple[int, int]:
+    """Return the first and last position that a search can find, by time of recording, id and position."""
+    first, last = 0, queries.log(connection, tenant).size - 1
+    recorded = needs.needed_range(node, ("recordedAt",))
+    for start in (search.recorded.start, recorded.start):
+        if start is not None:
+            first = max(first, queries.position_at(connection, tenant, start))
+    for end in (search.recorded.end, recorded.end):
+        if end is not None:
+            last = min(last, queries.position_at(connection, tenant, end) - 1)
+    numbers = needs.needed_range(node, ("position",))
+    first = first if numbers.start is None else max(first, numbers.start)
+    last = last if numbers.end is None else min(last, numbers.end - 1)
+    ids = needs.needed_values(node, ("id",))
+    if ids is not None:
+        found = [position for id_ in ids if (position := _position_of(connection, tenant, id_)) is not None]
+        first, last = max(first, min(found, default=BEYOND)), min(last, max(found, default=-1))
+    return first, last
+
+
+def _position_of(connection: Connection, tenant: TenantId, ulid: str) -> int | None:
+    try:
+        return queries.record(connection, tenant, ulid).position
+    except Problem:
+        return None
+
+
+def _stream_numbers(connection: Connection, tenant: TenantId, node: Node) -> frozenset[int] | None:
+    names = needs.needed_values(node, ("stream",))
+    if names is None:
+        return None
+    numbers = set()
+    for name in names:
+        try:
+            numbers.add(queries.stream(connection, tenant, name).stream_no)
+        except Problem:
+            continue
+    return frozenset(numbers)
+
+
+def _plan(
+    connection: Connection, scan: Scan, tenant_no: int, node: Node, streams: frozenset[int] | None
+) -> None:
+    """Decide what the model is asked: the filter, the path, and how large the first window is."""
+    shapes, records, total = _shapes(connection, tenant_no, node)
+    scan.wanted = Filter(
+        tenant_no=tenant_no,
+        shape=shapes,
+        actor=_keys(needs.needed_values(node, ("actor", "id"))),
+        resource=_keys(needs.needed_values(node, ("resource", "id"))),
+        stream_no=streams,
+        occurred=needs.needed_range(node, ("occurredAt",)),
+        words=needs.needed_words(node),
+    )
+    if scan.wanted.empty:
+        return
+    _choose_path(connection, scan, records, total)
+    if scan.search.by_occurrence:
+        _order_by_occurrence(connection, scan, total)
+
+
+def _shapes(connection: Connection, tenant_no: int, node: Node) -> tuple[frozenset[int] | None, int, int]:
+    """Return the shapes that can match (None: any), how many records they have, and how many there are."""
+    possible = needs.shape_possible(node)
+    if possible is None:
+        return None, 0, reading.count(connection, tenant_no)
+    rows = reading.shapes(connection, tenant_no)
+    total = sum(records for _, records, _ in rows)
+    chosen = {number: records for number, records, shape in rows if possible(shape)}
+    if len(rows) > reading.SHAPES_MAX or len(chosen) == len(rows):
+        return None, 0, total
+    return frozenset(chosen), sum(chosen.values()), total
+
+
+def _keys(identifiers: frozenset[str] | None) -> frozenset[int] | None:
+    return None if identifiers is None else frozenset(map(key, identifiers))
+
+
+def _choose_path(connection: Connection, scan: Scan, shape_records: int, total: int) -> None:
+    """Take the path with the fewest rows: one that has few at all, else the one that is thinnest at its begin."""
+    whole = Window(first=scan.first, last=scan.last, newest_first=scan.search.newest_first)
+    begin = scan.last if scan.search.newest_first else scan.first
+    widest = 0
+    for path in reading.paths(scan.wanted):
+        if path == "shape":
+            few = shape_records < PROBE_ROWS
+            span = PROBE_ROWS * total // max(shape_records, 1) if shape_records * COMMON < total else 0
+        else:
+            place = reading.probe(connection, path, scan.wanted, whole)
+            few, span = place is None, abs(begin - (place or 0)) + 1
+            if path == "words":
+                span //= 4  # A row of the index of words costs about four of another.
+        if few:
+            scan.path, scan.sparse = path, True
+            return
+        if span > widest and span > PROBE_ROWS * 2:
+            scan.path, scan.size, widest = path, span, span
+
+
+def _order_by_occurrence(connection: Connection, scan: Scan, total: int) -> None:
+    """Read by time: all of a path that has few rows, else windows of the index of times."""
+    bounds = reading.occurred_bounds(connection, scan.wanted.tenant_no)
+    if bounds is None:
+        scan.finished = True
+        return
+    start, end = bounds[0], bounds[1] + 1
+    occurred, after = scan.wanted.occurred, scan.search.after
+    start = start if occurred.start is None else max(start, occurred.start)
+    end = end if occurred.end is None else min(end, occurred.end)
+    scan.times = Times(start, end)
+    scan.size = max((bounds[1] - bounds[0]) * WINDOW_ROWS // max(total, 1), SECOND_US)
+    if not scan.sparse:
+        scan.path = "occurred_us"
+    if after is not None and after.occurred_us is not None:
+        scan.behind(after)
+        scan.times = Times(max(start, scan.times.start or 0), min(end, scan.times.end or 0))

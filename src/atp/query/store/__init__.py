@@ -1,0 +1,1 @@
+"""The tables of the search model and every statement that touches them."""
