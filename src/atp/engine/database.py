@@ -46,7 +46,7 @@ class Connection(Protocol):
         ...
 
     def rows(self, sql: str, params: Sequence[SqlValue] = ()) -> list[tuple]:  # type: ignore[type-arg]
-        """Return all rows of a query."""
+        """Return all rows of a query; on PostgreSQL a parameter may be a list of keys, for `= ANY($n)`."""
         ...
 
     def row(self, sql: str, params: Sequence[SqlValue] = ()) -> tuple | None:  # type: ignore[type-arg]

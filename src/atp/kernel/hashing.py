@@ -23,7 +23,12 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
 
 def b64u(raw: bytes) -> str:
     """Return `raw` as base64url without padding (RFC 4648 section 5)."""
-    return binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE).rstrip(b"=").decode("ascii")
+    return b64u_bytes(raw).decode("ascii")
+
+
+def b64u_bytes(raw: bytes) -> bytes:
+    """As `b64u`, in ASCII bytes."""
+    return binascii.b2a_base64(raw, newline=False).translate(_URL_SAFE, b"=")
 
 
 def unb64u(text: str) -> bytes:

@@ -5,12 +5,12 @@ Sixteen bytes inside, 26 characters of Crockford's base 32 outside.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from typing import NewType
 
 from atp.kernel.clock import Clock, now_us
+from atp.kernel.randomness import random_bytes
 
 TenantId = NewType("TenantId", str)
 RecordId = NewType("RecordId", bytes)
@@ -53,7 +53,7 @@ class UlidFactory:
     Owned by one thread: the writer that holds the shard's lock.
     """
 
-    def __init__(self, clock: Clock = now_us, random: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(self, clock: Clock = now_us, random: Callable[[int], bytes] = random_bytes) -> None:
         self._clock = clock
         self._random = random
         self._last = 0

@@ -246,7 +246,11 @@ class Ledger:
     # -- what stands beside the records ---------------------------------------------------------------------
 
     def open_log(self, connection: Connection, tenant: TenantId, *, log_id: str, origin: str) -> LogHead:
-        """Create the tenant's empty log; `origin` names it in its checkpoints for ever."""
+        """Create the tenant's empty log; `origin` names it in its checkpoints for ever.
+
+        Under the shard's lock, so that two processes never give out one number.
+        """
+        self._take_lock(connection)
         store.create_log(connection, tenant=tenant, shard=SHARD, log_id=log_id, origin=origin)
         return self._log(connection, tenant)
 
