@@ -60,11 +60,6 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     level: Sensitivity
     method: Method = "none"
 
-    @property
-    def rank(self) -> int:
-        """What this finding makes of its event's level, as a rank."""
-        return LEVEL_RANK["internal" if self.confidence == "low" else self.level]
-
     def row(self) -> list[str]:
         """The five members stored in a record's content."""
         return [self.pointer, self.type, self.confidence, self.rule, self.method]

@@ -7,7 +7,6 @@ same type at one place, the surer one stays, then the earlier.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Any
 
 from atp.classification.model import (
@@ -29,9 +28,7 @@ from atp.classification.rules.walk import Walk, walk
 # By (pointer, type), so that one place holds one finding of a type.
 Found = dict[tuple[str, str], Finding]
 
-# An event's level is its findings' highest; guesses of low confidence alone make it internal.
-_LEVELS: tuple[Level, ...] = ("public", "internal", "personal", "sensitive", "secret")
-_RANK = attrgetter("rank")
+_DESCENDING: tuple[Level, ...] = ("secret", "sensitive", "personal")
 
 # The process's automaton, compiled on first use. Written by whichever thread comes first; a second one that
 # compiles at the same moment makes an equal copy, and one of the two is dropped.
@@ -72,7 +69,16 @@ def classify(
     if not found:
         return Classification((), "public", facts)
     findings = tuple(found.values())
-    return Classification(findings, _LEVELS[max(map(_RANK, findings))], facts)
+    return Classification(findings, _level(findings), facts)
+
+
+def _level(findings: tuple[Finding, ...]) -> Level:
+    """The highest level of the findings; guesses of low confidence alone make an event internal."""
+    levels = {finding.level for finding in findings if finding.confidence != "low"}
+    for level in _DESCENDING:
+        if level in levels:
+            return level
+    return "internal"
 
 
 def _keep(found: Found, finding: Finding) -> None:

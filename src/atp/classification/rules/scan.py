@@ -22,12 +22,12 @@ import hyperscan
 class Automaton:
     """A compiled set of triggers. The database is shared; each thread owns one scratch, made on first use."""
 
-    def __init__(self, triggers: Sequence[tuple[str, bool]]) -> None:
+    def __init__(self, triggers: Sequence[tuple[str, bool]], extra_flags: int = 0) -> None:
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         self._database.compile(
             expressions=[pattern.encode() for pattern, _ in triggers],
             ids=list(range(len(triggers))),
-            flags=[hyperscan.HS_FLAG_CASELESS if caseless else 0 for _, caseless in triggers],
+            flags=[extra_flags | (hyperscan.HS_FLAG_CASELESS if caseless else 0) for _, caseless in triggers],
         )
         self._local = threading.local()
 

@@ -71,7 +71,13 @@ def walk(event: dict[str, Any], places: frozenset[str] = frozenset()) -> Walk:
         if kind is str:
             texts.append("" if key in covered else value)
         elif kind is dict or kind is list:
-            _collect(result, value, f"/{escape(key)}", 2)
+            if kind is dict and value and _all_plain(value) and _all_strings(map(type, value.values())):
+                # What most members are; the same as _collect would do, without the call.
+                result.keys += len(value)
+                result.depth = result.depth if result.depth > 2 else 2  # noqa: FURB136 - max() costs a call.
+                texts.extend(value.values())
+            else:
+                _collect(result, value, f"/{escape(key)}", 2)
         elif kind is float:
             result.has_float = True
         elif kind is int and value >= BIG_INTEGER_MIN:
@@ -81,7 +87,8 @@ def walk(event: dict[str, Any], places: frozenset[str] = frozenset()) -> Walk:
 
 def _collect(result: Walk, node: Any, base: str, depth: int) -> None:
     """Takes in one container and those below it."""
-    result.depth = max(result.depth, depth)
+    if depth > result.depth:  # noqa: PLR1730 - max() costs a call on the hottest path.
+        result.depth = depth
     texts = result.texts
     covered: Container[Any] = ()
     items: Iterable[tuple[Any, Any]]

@@ -78,7 +78,7 @@ italy_cf = _numbers(
     check_digits.italy_cf, "national_id.it.value", "high",
 )  # fmt: skip
 france_nir = _numbers(
-    r"(?<![\w.+-])[1-4] ?[0-9]{2} ?[0-9]{2} ?(?:[0-9]{2}|2[AB]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}(?![\w-])",
+    r"(?<![\w.+-])[1-4]( ?)[0-9]{2}\1[0-9]{2}\1(?:[0-9]{2}|2[AB])\1[0-9]{3}\1[0-9]{3} ?[0-9]{2}(?![\w-])",
     check_digits.france_nir, "national_id.fr.value", "medium",
 )  # fmt: skip
 india_aadhaar = _numbers(
