@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 
 from atp.engine import telemetry
-from atp.ingestion.commands import Batch, Pipeline, ingest
-from atp.ingestion.model import BATCH_EVENTS_MAX, Origin
+from atp.ingestion.commands import Pipeline, ingest
+from atp.ingestion.model import BATCH_EVENTS_MAX, Batch, Origin
 from atp.kernel.clock import format_us, monotonic
 from atp.kernel.errors import MISSING, Detail, Problem
 from atp.kernel.hashing import b64u

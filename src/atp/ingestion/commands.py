@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from atp.classification.model import Annotation, Classification
 from atp.classification.queries import classify, protect
 from atp.engine.codec import pack
 from atp.ingestion import rules
-from atp.ingestion.model import EVENT_BYTES_MAX, Batch, Draft, Locate, Origin
+from atp.ingestion.model import EVENT_BYTES_MAX, FUTURE_SKEW_US, Batch, Draft, Locate, Origin
 from atp.kernel import canonical
-from atp.kernel.clock import Clock, now_us
+from atp.kernel.clock import Clock, format_us, now_us
 from atp.kernel.errors import Detail, Problem
 from atp.kernel.hashing import b64u, sha256
 from atp.kernel.ids import TenantId
+from atp.kernel.randomness import random_salt
 from atp.policy.queries import Decide, decide_by_default
 from atp.streams.commands import Appender, Closing, Sealer, TenantVault, Vault
 from atp.streams.model import Appended, NewRecord, Outcome
-from atp.streams.rules import disclosure, salt
+from atp.streams.rules import disclosure
 from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
 
 SUBJECTS_REMEMBERED: Final = 20_000
@@ -71,8 +72,9 @@ def ingest(pipeline: Pipeline, origin: Origin, batch: Batch) -> Future[list[Outc
     Crash argument: nothing is written before the ledger's one transaction, so a crash on the way leaves
     nothing, and the caller, not having been answered, sends again with the same idempotency key.
     """
-    drafts = [_attempt(pipeline, origin, batch, index) for index in range(len(batch.sent))]
-    records = _seal(pipeline, origin.tenant, drafts)
+    work = _Work.begin(pipeline, origin, batch)
+    drafts = [_attempt(work, index) for index in range(len(batch.sent))]
+    records = _seal(work, drafts)
     refused = {index: item for index, item in enumerate(records) if isinstance(item, Problem)}
     if refused and batch.atomic:
         other = Problem(
@@ -101,26 +103,45 @@ def _closing(pipeline: Pipeline, batch: Batch) -> Closing:
     return closing
 
 
-def _attempt(pipeline: Pipeline, origin: Origin, batch: Batch, index: int) -> Draft | Problem:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is the same for every event of a call, looked up once."""
+
+    pipeline: Pipeline
+    origin: Origin
+    batch: Batch
+    vault: TenantVault
+    latest: str
+    single: bool
+
+    @classmethod
+    def begin(cls, pipeline: Pipeline, origin: Origin, batch: Batch) -> Self:
+        latest = format_us(pipeline.clock() + FUTURE_SKEW_US)
+        return cls(
+            pipeline, origin, batch, pipeline.vault.tenant(origin.tenant), latest, batch.received_us is None
+        )
+
+
+def _attempt(work: _Work, index: int) -> Draft | Problem:
     try:
-        return _draft(pipeline, origin, batch, index)
+        return _draft(work, index)
     except Problem as problem:
         return problem
 
 
-def _draft(pipeline: Pipeline, origin: Origin, batch: Batch, index: int) -> Draft:
+def _draft(work: _Work, index: int) -> Draft:
     """Validate, enrich, classify, decide and protect one event."""
-    raw = batch.sent[index]
+    pipeline, origin, vault = work.pipeline, work.origin, work.vault
+    raw = work.batch.sent[index]
     event = _parse(pipeline, raw)
-    when = rules.times(event, pipeline.clock())
-    key = rules.idempotency_key(event, batch.key(index), single=batch.received_us is None)
+    when = rules.times(event, work.latest)
+    key = rules.idempotency_key(event, work.batch.key(index), single=work.single)
     enriched, added = rules.enrich(event, origin, pipeline.locate)
     classification = classify(enriched, annotations=pipeline.annotations(origin.tenant, event))
     _refuse_hidden(raw, added, classification)
     verdict = pipeline.decide(origin.tenant, enriched, classification.level)
     facts = classification.facts
     plain = not (facts.has_float or facts.has_exotic_key)
-    vault = pipeline.vault.tenant(origin.tenant)
     opened: list[bytes] = []
 
     def seal(pointer: str, value: object) -> dict[str, str]:
@@ -131,14 +152,14 @@ def _draft(pipeline: Pipeline, origin: Origin, batch: Batch, index: int) -> Draf
     protected = protect(enriched, classification, seal=seal, pseudonym=vault.pseudonym)
     actor = event["actor"]
     return Draft(
-        stream=rules.stream_name(protected),
-        content=rules.content(protected, when, verdict, classification, salt()),
-        plain=plain,
-        disclosures=opened,
-        subject=_subject(vault, actor["type"], actor["id"]) if opened else None,
-        idempotency_key=key,
-        fingerprint=_encode(event, plain=plain) if key else b"",
-        expected_version=event.get("expectedStreamVersion"),
+        rules.stream_name(protected),
+        rules.content(protected, when, verdict, classification, random_salt()),
+        plain,
+        opened,
+        _subject(vault, actor["type"], actor["id"]) if opened else None,
+        key,
+        _encode(event, plain=plain) if key else b"",
+        event.get("expectedStreamVersion"),
     )
 
 
@@ -182,13 +203,11 @@ def _subject(vault: TenantVault, actor_type: str, actor_id: str) -> bytes:
     return ref
 
 
-def _seal(
-    pipeline: Pipeline, tenant: TenantId, drafts: Sequence[Draft | Problem]
-) -> list[NewRecord | Problem]:
+def _seal(work: _Work, drafts: Sequence[Draft | Problem]) -> list[NewRecord | Problem]:
     """Encode and hash each content, and encrypt its disclosures under its subject's key."""
     subjects = {draft.subject for draft in drafts if isinstance(draft, Draft) and draft.subject}
-    keys = pipeline.sealer.keys_for(tenant, subjects) if subjects else {}
-    vault = pipeline.vault.tenant(tenant)
+    keys = work.pipeline.sealer.keys_for(work.origin.tenant, subjects) if subjects else {}
+    vault = work.vault
     records: list[NewRecord | Problem] = []
     for draft in drafts:
         if isinstance(draft, Problem):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from atp.classification.model import Classification
-from atp.ingestion.model import FUTURE_SKEW_US, Batch, Locate, Origin
-from atp.kernel.clock import format_us, parse_rfc3339
+from atp.ingestion.model import Batch, Locate, Origin
+from atp.kernel.clock import format_us, normal_time
 from atp.kernel.errors import Detail, Problem
 from atp.policy.model import Verdict
 from atp.streams.model import RESERVED_PREFIX, Appended, Outcome
@@ -21,11 +21,12 @@ _TIMES: Final = ("occurredAt", "observedAt", "effectiveAt")
 _COPIED: Final = ("actor", "action", "resource", "context", "payload", "correlation")
 
 
-def times(event: Mapping[str, Any], now_us: int) -> dict[str, str]:
+def times(event: Mapping[str, Any], latest: str) -> dict[str, str]:
     """Return the event's times in the record's form.
 
-    Raises VALIDATION_FAILED for what is no time and TIMESTAMP_IN_FUTURE for what occurred or was observed
-    more than the allowed skew ahead of `now_us`; an effective time may lie in the future.
+    `latest` is the latest time that may have occurred or been observed, in that form too, so that two times
+    compare as text; an effective time may lie beyond it. Raises VALIDATION_FAILED for what is no time and
+    TIMESTAMP_IN_FUTURE.
     """
     found: dict[str, str] = {}
     for name in _TIMES:
@@ -33,13 +34,12 @@ def times(event: Mapping[str, Any], now_us: int) -> dict[str, str]:
         if text is None:
             continue
         try:
-            us = parse_rfc3339(text)
-            found[name] = format_us(us)
+            normal = found[name] = normal_time(text)
         except (ValueError, OverflowError):
             raise Problem(
                 "VALIDATION_FAILED", details=[Detail(name, "is not an RFC 3339 time", text)]
             ) from None
-        if us > now_us + FUTURE_SKEW_US and name != "effectiveAt":
+        if normal > latest and name != "effectiveAt":
             issue = "lies more than five minutes in the future"
             raise Problem("TIMESTAMP_IN_FUTURE", details=[Detail(name, issue, text)])
     return found

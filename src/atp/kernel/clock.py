@@ -15,6 +15,7 @@ Clock = Callable[[], int]
 """Returns microseconds since the epoch. It may jump; whoever needs order must keep it (see `steady`)."""
 
 SECOND_US = 1_000_000
+_SECOND = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
@@ -44,6 +45,8 @@ def format_us(us: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _parse_second(day: str, clock: str) -> int:
+    if not _SECOND.fullmatch(f"{day}T{clock}"):
+        raise ValueError("not a date and a time of day")
     leap = clock.endswith(":60")
     moment = datetime.strptime(
         f"{day}T{clock[:6]}59+0000" if leap else f"{day}T{clock}+0000", "%Y-%m-%dT%H:%M:%S%z"
@@ -69,3 +72,16 @@ def parse_rfc3339(text: str) -> int:
         offset = (int(hours) * 60 + int(minutes)) * 60 * SECOND_US
         us += -offset if sign == "+" else offset
     return us
+
+
+def normal_time(text: str) -> str:
+    """Return an RFC 3339 time as `format_us` writes it; ValueError for anything else.
+
+    Times in that form compare as text. A text that has it already is only checked.
+    """
+    if len(text) == 27 and text[26] == "Z" and text[19] == "." and text[10] == "T" and text[17:19] != "60":
+        fraction = text[20:26]
+        if fraction.isdecimal() and fraction.isascii():
+            _parse_second(text[:10], text[11:19])
+            return text
+    return format_us(parse_rfc3339(text))

@@ -15,11 +15,10 @@ from atp.kernel.clock import format_us
 from atp.kernel.errors import Detail, Problem
 from atp.kernel.hashing import b64u, b64u_bytes, hmac_sha256, sha256
 from atp.kernel.ids import TenantId, encode_ulid
-from atp.kernel.randomness import random_bytes
+from atp.kernel.randomness import random_salt
 from atp.streams.model import NewRecord, StreamHead
 
 FORMAT: Final = "atp.record.v1"
-SALT_SIZE: Final = 16
 SUBJECT_REF_SIZE: Final = 12
 STREAM_LENGTH_MAX: Final = 512
 """Characters of a stream's name; resource ids are bounded to fit (contracts/schemas/audit-event.v1.json)."""
@@ -33,11 +32,6 @@ _HEADER: Final = (
 _json_string = msgspec.json.Encoder().encode
 
 
-def salt() -> str:
-    """Return a fresh 128-bit salt as 22 characters."""
-    return b64u(random_bytes(SALT_SIZE))
-
-
 def disclosure(pointer: str, value: object, *, plain: bool = False) -> tuple[bytes, dict[str, str]]:
     """Return (disclosure bytes, the marker that replaces the value).
 
@@ -45,7 +39,7 @@ def disclosure(pointer: str, value: object, *, plain: bool = False) -> tuple[byt
     construction. `plain` promises a value without floats and unusual keys.
     """
     encode = canonical.encode_plain if plain else canonical.encode
-    opened = encode([salt(), pointer, value])
+    opened = encode([random_salt(), pointer, value])
     return opened, {"~sealed": b64u(sha256(opened))}
 
 
@@ -137,7 +131,7 @@ def platform_content(
         "payload": dict(payload),
         "policy": {"retentionDays": None, "rule": "platform", "version": "builtin-1"},
         "resource": dict(resource),
-        "salt": salt(),
+        "salt": random_salt(),
         "schema": PLATFORM_SCHEMA,
         "type": type,
     }
