@@ -17,7 +17,7 @@ from atp.gateway import deprecation
 from atp.gateway.respond import COMPRESS_BYTES_MIN, INLINE_BYTES_MAX
 from atp.specs import load
 from atp.web.request import Request
-from atp.web.response import IMMUTABLE, Response
+from atp.web.response import IMMUTABLE, Response, live_stream
 from tests.client import Answer, InProcess
 from tests.gateway.edge import Edge
 
@@ -124,7 +124,7 @@ class Feed:
             self.closed.set()
 
     async def __call__(self, request: Request) -> Response:
-        return Response(200, self.body(), media_type="text/event-stream", compress=False, live=True)
+        return live_stream(self.body(), media_type="text/event-stream")
 
 
 async def waited(event: asyncio.Event) -> bool:

@@ -18,7 +18,7 @@ from atp.gateway import deprecation, receive, telemetry, tenancy
 from atp.gateway.calls import Call, Route, Scope, begin
 from atp.gateway.credentials import Authentication
 from atp.gateway.limits import RateLimits, refusal
-from atp.gateway.respond import Receive, Send, respond
+from atp.gateway.respond import Asked, Receive, Send, respond
 from atp.gateway.routes import Routes
 from atp.gateway.tenancy import Tenancy
 from atp.kernel.clock import Clock, monotonic, now_us
@@ -93,10 +93,7 @@ class Gateway:
                 span.update_name(call.operation_id)
                 await respond(
                     response,
-                    request_headers=call.headers,
-                    extra=_shared_headers(call),
-                    method=call.method,
-                    secure=call.secure,
+                    Asked(call.method, call.headers, _shared_headers(call), call.secure),
                     channel=(receive_message, send),
                     stopping=self.stopping,
                     outcome=call.outcome,

@@ -1,4 +1,7 @@
-"""Who is calling: an API key or a token, from `Authorization: Bearer …` or `X-Api-Key` (SEC-01)."""
+"""Who is calling: an API key or a token, from `Authorization: Bearer …` or `X-Api-Key` (SEC-01).
+
+Request headers come in, a principal goes out; which tenant is meant is decided afterwards, in `tenancy`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Deprecation (RFC 9745) and Sunset (RFC 8594) headers, from the contract (API-14)."""
+"""Deprecation (RFC 9745) and Sunset (RFC 8594) headers, from the contract (API-14).
+
+Times come from the contract as RFC 3339 and go out in the two forms that the two RFCs ask for.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import brotli  # type: ignore[import-untyped]
 
@@ -57,40 +57,47 @@ class Outcome:
         self.started = False
 
 
+class Asked(NamedTuple):
+    """What of the request shapes its answer; `extra` are headers that every answer to it carries."""
+
+    method: str
+    headers: Mapping[str, str]
+    extra: Iterable[tuple[str, str]]
+    secure: bool
+
+
 async def respond(
     response: Response,
+    asked: Asked,
     *,
-    request_headers: Mapping[str, str],
-    extra: Iterable[tuple[str, str]],
-    method: str,
-    secure: bool,
     channel: tuple[Receive, Send],
     stopping: asyncio.Event,
     outcome: Outcome,
 ) -> None:
     """Send `response`, filling `outcome` as it goes, so that a failure half-way is still told truly."""
     receive, send = channel
-    headers = [*response.headers, *extra]
-    if method in ("GET", "HEAD") and _unchanged(response, request_headers):
+    headers = [*response.headers, *asked.extra]
+    if asked.method in ("GET", "HEAD") and _unchanged(response, asked.headers):
         response = Response(304, etag=response.etag, cache_control=response.cache_control)
     body = response.body
-    coding = None
-    if isinstance(body, bytes):
-        coding = _coding(response, len(body), request_headers)
-        body = await _compressed(body, coding)
-    raw = _raw_headers(response, headers, coding, secure=secure)
-    if isinstance(body, bytes):
-        if response.status not in (204, 304):
-            raw.append((b"content-length", b"%d" % len(body)))
-        await _start(send, response.status, raw, outcome)
-        shown = b"" if method == "HEAD" or response.status in (204, 304) else body
-        await send({"type": "http.response.body", "body": shown})
-        outcome.sent_bytes += len(shown)
+    if not isinstance(body, bytes):
+        await _start(
+            send, response.status, _raw_headers(response, headers, None, secure=asked.secure), outcome
+        )
+        if asked.method != "HEAD":
+            await _stream(body, receive, send, stopping if response.live else None, outcome)
+        await send({"type": "http.response.body", "body": b""})
         return
+    coding = _coding(response, len(body), asked.headers)
+    body = await _compressed(body, coding)
+    raw = _raw_headers(response, headers, coding, secure=asked.secure)
+    bodiless = response.status in (204, 304)
+    if not bodiless:
+        raw.append((b"content-length", b"%d" % len(body)))
     await _start(send, response.status, raw, outcome)
-    if method != "HEAD":
-        await _stream(body, receive, send, stopping if response.live else None, outcome)
-    await send({"type": "http.response.body", "body": b""})
+    shown = b"" if bodiless or asked.method == "HEAD" else body
+    await send({"type": "http.response.body", "body": shown})
+    outcome.sent_bytes += len(shown)
 
 
 async def _start(send: Send, status: int, raw: list[tuple[bytes, bytes]], outcome: Outcome) -> None:

@@ -6,7 +6,7 @@ identifies no person.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
@@ -33,14 +33,14 @@ RECEIVED = Counter(
 )
 SENT = Counter("atp_http_sent_bytes", "Bytes of response bodies sent.", _BY_OPERATION, registry=REGISTRY)
 
-_tracer = tracer()
-
 
 def span(name: str, correlation: Correlation) -> AbstractContextManager[Span]:
     """Start the server's span under the caller's, current for everything that the request does.
 
-    Without an OpenTelemetry SDK this costs nothing but the call, and the span records nothing.
+    Without an OpenTelemetry SDK there is nothing to record, and the machinery of spans is left out.
     """
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        return nullcontext(trace.INVALID_SPAN)
     parent = None
     if correlation.parent_id is not None:
         remote = SpanContext(
@@ -50,7 +50,7 @@ def span(name: str, correlation: Correlation) -> AbstractContextManager[Span]:
             trace_flags=TraceFlags(1),
         )
         parent = trace.set_span_in_context(NonRecordingSpan(remote))
-    return _tracer.start_as_current_span(name, context=parent, kind=SpanKind.SERVER, record_exception=False)
+    return tracer().start_as_current_span(name, context=parent, kind=SpanKind.SERVER, record_exception=False)
 
 
 class Meters:

@@ -1,4 +1,8 @@
-"""Which tenant a request means: the credential says which are allowed, the request picks one (SEC-03)."""
+"""Which tenant a request means: the credential says which are allowed, the request picks one (SEC-03).
+
+Path, header and subdomain come in beside the principal; one tenant goes out, or a refusal that does not tell
+whether somebody else's tenant exists.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tenants and API keys over HTTP: operation to command or query to response."""
+"""Tenants and API keys over HTTP: operation to command or query to response.
+
+After each change the directory forgets what it knew, so that a revoked key stops with the very answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A tenant, an API key, and what callers ask for when they create or change one."""
+"""A tenant, an API key, and what callers ask for when they create or change one.
+
+Times are microseconds since the epoch. No type here holds a secret but `IssuedKey`, which lives for one answer.
+"""
 
 from __future__ import annotations
 

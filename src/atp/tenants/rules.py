@@ -1,4 +1,7 @@
-"""Pure decisions about tenants and keys: what a role may do, what a key looks like, what input is refused."""
+"""Pure decisions about tenants and keys: what a role may do, what a key looks like, what input is refused.
+
+The table of roles is the contract's (x-atp-roles), written here for the program to hold; a test compares them.
+"""
 
 from __future__ import annotations
 

@@ -108,7 +108,10 @@ def update_tenant(connection: Connection, tenant: Tenant) -> None:
 
 def find_key(connection: Connection, key_id: str) -> ApiKey | None:
     """Return a key by id alone: only authentication may ask so, because it does not know the tenant yet."""
-    row = connection.row(f"SELECT {_KEY} FROM api_keys WHERE id = $1", (key_id,))
+    row = connection.row(
+        f"SELECT {_KEY} FROM api_keys WHERE id = $1 /* every tenant: the key tells which one it is */",
+        (key_id,),
+    )
     return None if row is None else _key(row)
 
 
@@ -160,7 +163,8 @@ def end_key(connection: Connection, key: ApiKey) -> None:
 def mark_used(connection: Connection, used: Sequence[tuple[int, str]]) -> None:
     """Store when keys were last used, as `(time, key id)`; a later time already stored stands."""
     connection.many(
-        "UPDATE api_keys SET last_used_us = $1 WHERE id = $2 AND (last_used_us IS NULL OR last_used_us < $1)",
+        "UPDATE api_keys SET last_used_us = $1 WHERE id = $2 AND (last_used_us IS NULL OR last_used_us < $1)"
+        " /* every tenant: one write for all keys used in the last minute */",
         used,
     )
 

@@ -1,4 +1,7 @@
-"""Who is calling, which tenants the credential allows, and what it may do and see there."""
+"""Who is calling, which tenants the credential allows, and what it may do and see there.
+
+Made by the gateway from a credential, or by the program for what it does itself; handlers only read it.
+"""
 
 from __future__ import annotations
 

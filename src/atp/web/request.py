@@ -1,4 +1,7 @@
-"""A checked request: what a handler receives after the gateway has refused everything the contract refuses."""
+"""A checked request: what a handler receives after the gateway has refused everything the contract refuses.
+
+A handler is an asynchronous function from a `Request` to a `Response`; what it cannot do it says by `Problem`.
+"""
 
 from __future__ import annotations
 

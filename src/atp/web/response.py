@@ -1,4 +1,7 @@
-"""What a handler answers: status, body, and what it knows about caching. The gateway adds the rest."""
+"""What a handler answers: status, body, and what it knows about caching.
+
+The gateway adds the rest: correlation, limits, security headers, compression, and 304 where the tag matches.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ _encode = msgspec.json.Encoder().encode
 class Response:
     """A response; `body` is bytes, or an asynchronous iterator of chunks for streams and downloads.
 
-    `etag` is the opaque tag without quotes. `compress` False keeps a body as it is. `live` marks a stream
-    without end, which the gateway closes when the server stops.
+    `etag` is the opaque tag without quotes. Bytes of a text-like media type are compressed as accepted, unless
+    `compress` is False; streams never are. See `live_stream` for those without end.
     """
 
     __slots__ = ("body", "cache_control", "compress", "etag", "headers", "live", "media_type", "status")
@@ -40,7 +43,6 @@ class Response:
         etag: str | None = None,
         cache_control: str = NO_STORE,
         compress: bool = True,
-        live: bool = False,
     ) -> None:
         self.status = status
         self.body = body
@@ -49,7 +51,14 @@ class Response:
         self.etag = etag
         self.cache_control = cache_control
         self.compress = compress
-        self.live = live
+        self.live = False
+
+
+def live_stream(body: AsyncIterator[bytes], *, media_type: str) -> Response:
+    """Answer a stream without end, such as server-sent events; the gateway closes it when the server stops."""
+    response = Response(200, body, media_type=media_type)
+    response.live = True
+    return response
 
 
 def json_response(
