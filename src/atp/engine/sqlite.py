@@ -66,6 +66,10 @@ class DatabaseInUse(Exception):
     """Another ATP server has this database open; stop it, or give this one another ATP_DATA."""
 
 
+class DatabaseDamaged(StorageUnavailable):
+    """The file's own structure is damaged where it was read; restore it, and compare with what was signed."""
+
+
 def ddl(statement: str) -> str:
     """Return a CREATE statement, written with PostgreSQL's types, as SQLite's strict form."""
     statement = re.sub(r"\bBYTEA\b", "BLOB", re.sub(r"\b(BIGINT|INTEGER)\b", "INTEGER", statement)).strip()
@@ -245,6 +249,57 @@ class SqliteDatabase:
         self._readers.close()
         if self._writer.close():
             os.close(self._lock_file)
+
+
+class SqliteReader:
+    """Reads a database for a verifier, beside a server or without one: no lock, no writes, a snapshot per call."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`; raises StorageUnavailable where there is no file or it cannot be opened."""
+        if not path.is_file():
+            raise StorageUnavailable(f"there is no database {path.name} here")
+        try:
+            self._connection = SqliteConnection(open_reader(path))
+        except apsw.Error as error:
+            _raise_damage(error)
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one snapshot; raises DatabaseDamaged where the file does not hold together."""
+        raw = self._connection.raw
+        try:
+            raw.execute("BEGIN")
+            return work(self._connection)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            _raise_damage(error)
+        finally:
+            with suppress(apsw.Error):
+                if raw.in_transaction:
+                    raw.execute("ROLLBACK")
+
+    def check_structure(self, limit: int) -> list[str]:
+        """Return what SQLite itself finds wrong in the file's pages and indexes; it reads every page."""
+        try:
+            found = self._connection.raw.execute(f"PRAGMA integrity_check({limit:d})").fetchall()
+        except (apsw.Error, UnicodeDecodeError) as error:
+            return [type(error).__name__]
+        return [] if found == [("ok",)] else [str(row[0]) for row in found]
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(apsw.Error):
+            self._connection.raw.close()
+
+
+_MACHINE = (apsw.BusyError, apsw.CantOpenError, apsw.NoMemError, apsw.ReadOnlyError, apsw.InterruptError)
+"""Errors that say something of the machine and nothing of the file's content."""
+
+
+def _raise_damage(error: apsw.Error | UnicodeDecodeError) -> NoReturn:
+    if isinstance(error, _MACHINE):
+        raise StorageUnavailable(f"the database refused the read: {type(error).__name__}") from error
+    raise DatabaseDamaged(f"the database does not read: {type(error).__name__}") from error
 
 
 def _raise(error: apsw.Error, verb: str) -> NoReturn:
