@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from atp.engine.database import Connection, Database
+from atp.engine.database import Connection, Database, StorageUnavailable
 from atp.kernel.errors import Problem
 from atp.kernel.ids import TenantId
 from atp.streams.commands.ledger import Ledger
@@ -33,6 +33,10 @@ class _Request:
     atomic: bool
     closing: Closing | None
     future: Future[list[Outcome]] = field(default_factory=Future)
+
+    def begin(self) -> bool:
+        """Return False when its caller has cancelled it; otherwise it is too late for that now."""
+        return self.future.set_running_or_notify_cancel()
 
 
 class Appender:
@@ -93,11 +97,13 @@ class Appender:
 
         try:
             self._database.write(work).add_done_callback(lambda done: self._finish(group, done))
-        except BaseException as error:  # noqa: BLE001 - it belongs to those who wait for their futures.
-            self._gather(group)
-            self._settle(group, None, error)
+        except StorageUnavailable as error:  # The database is closed: whoever waits must hear so.
             with self._lock:
                 self._running = False
+                group += self._waiting
+                self._waiting.clear()
+                self._waiting_records = 0
+            _settle([request for request in group if request.begin()], None, error)
 
     def _append(self, connection: Connection, request: _Request) -> list[Outcome]:
         outcomes = self._ledger.append(connection, request.tenant, request.records, atomic=request.atomic)
@@ -106,33 +112,56 @@ class Appender:
         return outcomes
 
     def _gather(self, group: list[_Request]) -> None:
-        """Move waiting requests into the group, at the moment the writer is free for them."""
+        """Move waiting requests into the group, at the moment the writer is free for them.
+
+        One whose caller has gone is dropped here; from here on it can no longer be cancelled.
+        """
         size = 0
         with self._lock:
             while self._waiting and (not group or size + len(self._waiting[0].records) <= GROUP_RECORDS):
                 request = self._waiting.popleft()
-                size += len(request.records)
-                group.append(request)
-            self._waiting_records -= size
+                self._waiting_records -= len(request.records)
+                if request.begin():
+                    size += len(request.records)
+                    group.append(request)
 
     def _finish(self, group: list[_Request], done: Future[list[list[Outcome]]]) -> None:
         error = done.exception()
         if error is not None and not group:
             self._gather(group)  # The transaction never began: those who wait for it must hear so.
+        if error is not None and len(group) > 1 and not isinstance(error, StorageUnavailable):
+            # One of them cannot be stored at all. All of it was rolled back; each now gets its own verdict.
+            for request in group:
+                self._commit_alone(request)
+            group = []
         with self._lock:
             more = self._running = bool(self._waiting)
         if more:
             self._start()
-        self._settle(group, None if error else done.result(), error)
+        _settle(group, None if error else done.result(), error)
         if error is None:
             self._on_commit()
 
-    @staticmethod
-    def _settle(
-        group: Sequence[_Request], results: list[list[Outcome]] | None, error: BaseException | None
-    ) -> None:
-        for index, request in enumerate(group):
-            if results is None:
-                request.future.set_exception(error or RuntimeError("the writer gave no result"))
-            else:
-                request.future.set_result(results[index])
+    def _commit_alone(self, request: _Request) -> None:
+        def settle(done: Future[list[list[Outcome]]]) -> None:
+            error = done.exception()
+            _settle([request], None if error else done.result(), error)
+            if error is None:
+                self._on_commit()
+
+        try:
+            self._database.write(lambda connection: [self._append(connection, request)]).add_done_callback(
+                settle
+            )
+        except StorageUnavailable as error:
+            _settle([request], None, error)
+
+
+def _settle(
+    group: Sequence[_Request], results: list[list[Outcome]] | None, error: BaseException | None
+) -> None:
+    for index, request in enumerate(group):
+        if results is None:
+            request.future.set_exception(error or RuntimeError("the writer gave no result"))
+        else:
+            request.future.set_result(results[index])
