@@ -58,7 +58,7 @@ class Pipeline:
     locate: Locate | None = None
     clock: Clock = now_us
     annotations: Callable[[TenantId, Mapping[str, Any]], Mapping[str, Annotation] | None] = (
-        lambda tenant, event: None
+        lambda _tenant, _event: None
     )
 
 
