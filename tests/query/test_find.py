@@ -29,7 +29,7 @@ PAYLOADS = st.recursive(
     max_leaves=6,
 )
 CONTENTS = st.builds(
-    lambda **members: content(**members),
+    content,
     actor=st.sampled_from(["u-1", "u-2", "~hmac:AAAA", "svc"]),
     action=st.sampled_from(["document.read", "document.write", "user.login"]),
     resource=st.sampled_from(["doc-1", "doc-2", "Ω/9"]),
