@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atp.engine.database import Database, Dialect
 from atp.engine.keys import KeyRing
+from atp.engine.postgres import PostgresDatabase
 from atp.engine.sqlite import SqliteDatabase
 from atp.gateway.application import Gateway, build
 from atp.gateway.credentials import Authentication
@@ -46,10 +48,24 @@ SYSTEM = Principal(
 
 
 @dataclass
+class Other:
+    """Another process on the same database, as far as commands go."""
+
+    database: Database
+    books: Books
+
+    def change(self) -> Change:
+        return Change(principal=SYSTEM, now_us=now_us(), books=self.books)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+@dataclass
 class Edge:
     """Everything a test of the edge touches."""
 
-    database: SqliteDatabase
+    database: Database
     gateway: Gateway
     directory: Directory
     books: Books
@@ -80,6 +96,11 @@ class Edge:
         contents = [record.content_json for record in found]
         return [(content["type"], content) for content in contents if content["kind"] == "platform"]
 
+    def second(self, postgres_url: str) -> Other:
+        """Open the same database as another process would: with memories of its own."""
+        database = _database(self.folder, postgres_url)
+        return Other(database, Books(ledger=Ledger(), vault=Vault(database, KeyRing([b"k" * 32]))))
+
     def close(self) -> None:
         self.client.close()
         self.database.close()
@@ -92,9 +113,10 @@ def open_edge(
     tokens: Any = None,
     base_host: str | None = None,
     monotonic: Callable[[], float] = clock.monotonic,
+    postgres_url: str | None = None,
 ) -> Edge:
     """Open an edge with tenant `demo`; `handlers` replace stand-ins."""
-    database = SqliteDatabase(folder / "atp.db", schema=[*streams_store.schema("sqlite"), *store.SCHEMA])
+    database = _database(folder, postgres_url)
     database.write_now(lambda c: streams_store.ensure_shard(c, 0))
     books = Books(ledger=Ledger(), vault=Vault(database, KeyRing([b"k" * 32])))
     directory = Directory(database, clock=monotonic)
@@ -113,6 +135,15 @@ def open_edge(
     assert issued is not None
     client = Client(gateway, api_key=issued.secret)
     return Edge(database, gateway, directory, books, last_used, client, issued.secret, folder)
+
+
+def _database(folder: Path, postgres_url: str | None) -> Database:
+    def schema(dialect: Dialect) -> list[str]:
+        return [*streams_store.schema(dialect), *store.SCHEMA]
+
+    if postgres_url is not None:
+        return PostgresDatabase(postgres_url, schema=schema("postgresql"))
+    return SqliteDatabase(folder / "atp.db", schema=schema("sqlite"))
 
 
 async def _not_here(request: Request) -> Response:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import brotli
 import pytest
+import structlog
+from opentelemetry import trace
 
 from atp.gateway import deprecation
 from atp.gateway.respond import COMPRESS_BYTES_MIN, INLINE_BYTES_MAX
@@ -185,3 +188,53 @@ def test_a_deprecated_operation_says_since_when_and_until_when() -> None:
         ("deprecation", "@1793491200"),
         ("sunset", "Mon, 01 Nov 2027 00:00:00 GMT"),
     ]
+
+
+def test_an_answer_that_breaks_half_way_is_cut_off_and_told(opened: Opened) -> None:
+    """Half an answer must not look like a whole one."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise RuntimeError("lost")
+
+    async def answers(request: Request) -> Response:
+        return Response(200, broken(), media_type="text/html")
+
+    edge = opened(handlers={"getReference": answers})
+    with structlog.testing.capture_logs() as logs, pytest.raises(RuntimeError):
+        edge.client.get("/docs")
+    assert [(line["event"], line.get("code")) for line in logs] == [("bug", None), ("request", "INTERNAL")]
+    assert transport(edge).run(edge.gateway.stop(seconds=1)) is True
+
+
+def test_a_request_is_a_span_under_the_caller_s(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OBS-01: through the OpenTelemetry API, as an SDK would see it."""
+    trace_id, parent_id = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    seen: list[trace.SpanContext] = []
+    names: list[str] = []
+
+    class Span(trace.NonRecordingSpan):
+        def update_name(self, name: str) -> None:
+            names.append(name)
+
+    class Tracer(trace.NoOpTracer):
+        def start_span(self, name: str, context: Any = None, **_: Any) -> trace.Span:
+            seen.append(trace.get_current_span(context).get_span_context())
+            return Span(trace.INVALID_SPAN_CONTEXT)
+
+        @contextmanager
+        def start_as_current_span(self, name: str, context: Any = None, **given: Any) -> Iterator[trace.Span]:
+            yield self.start_span(name, context)
+
+    class Provider(trace.NoOpTracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> trace.Tracer:
+            return Tracer()
+
+    monkeypatch.setattr(trace, "get_tracer_provider", Provider)
+    edge.client.get("/api/v1/tenants", headers={"traceparent": f"00-{trace_id}-{parent_id}-01"})
+    edge.client.get("/api/v1/tenants")
+    assert [f"{context.trace_id:032x}-{context.span_id:016x}" for context in seen] == [
+        f"{trace_id}-{parent_id}",
+        f"{0:032x}-{0:016x}",
+    ]
+    assert names == ["listTenants", "listTenants"]

@@ -100,6 +100,11 @@ class Gateway:
                 )
         except receive.ClientGone:
             call.code = "CLIENT_GONE"
+        except Exception as bug:
+            # Too late for an answer of ours: the server cuts the connection, so that nobody takes half for all.
+            call.code = "INTERNAL"
+            _tell_bug(call, bug)
+            raise
         finally:
             self._leave()
             _tell(call)
