@@ -1,4 +1,7 @@
-"""The questions other contexts ask of classification. Pure: no table, no clock, no key."""
+"""The questions other contexts ask of classification.
+
+Pure: no table, no clock, no key. An event goes in; findings, or a protected event, come out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a profile decides: compiled once per profile, remembered per kind of finding."""
+"""What a profile decides: compiled once per profile, remembered per kind of finding.
+
+In goes where something was found and what it is, out comes the finding with its method.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a masked value still shows: enough to recognise it, too little to use it."""
+"""What a masked value still shows: enough to recognise it, too little to use it.
+
+A value that does not fit its type, or stands inside a longer text, shows nothing at all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""JSON pointers (RFC 6901): escaping, resolving, patterns, and the places with rules of their own."""
+"""JSON pointers (RFC 6901): escaping, resolving, patterns.
+
+Here too are the places of an event with rules of their own: what is never altered, and what must stay a string.
+"""
 
 from __future__ import annotations
 

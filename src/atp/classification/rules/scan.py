@@ -1,13 +1,8 @@
 """One pass of a multi-pattern automaton over all strings of an event.
 
-The automaton only points at suspects: each trigger fires rarely and once per place, and a detector then
-reads the string it fired in. Strings are joined by NUL, which no string may contain, so no match spans two
-and counting NULs gives the string's number.
-
-`Database.scan` releases the interpreter lock for the scan and takes it again for every match (read in the
-binding's source, measured in `benchmarks/detection.py`). So few triggers matter more than cheap ones, and
-one event is scanned at a time: over a joined batch each match would be a chance to lose the lock to a busy
-thread for a whole switch interval.
+The automaton only points at suspects: each trigger fires rarely and once per place, and a reader then looks at
+the string it fired in. Strings are joined by NUL, which none may contain, so no match spans two and counting
+NULs gives the string's number.
 """
 
 from __future__ import annotations
@@ -20,7 +15,13 @@ import hyperscan
 
 
 class Automaton:
-    """A compiled set of triggers. The database is shared; each thread owns one scratch, made on first use."""
+    """A compiled set of triggers. The database is shared; each thread owns one scratch, made on first use.
+
+    `Database.scan` releases the interpreter lock for the scan and takes it again for every match (read in the
+    binding's source, measured in `benchmarks/detection.py`). So few matches are worth more than cheap
+    patterns, and one event is scanned at a time: over a joined batch every match would be a chance to lose
+    the lock to a busy thread for a whole switch interval, with a thousand events waiting.
+    """
 
     def __init__(self, triggers: Sequence[tuple[str, bool]], extra_flags: int = 0) -> None:
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)

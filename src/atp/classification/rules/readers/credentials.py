@@ -1,4 +1,7 @@
-"""Readers of what opens a door: tokens, keys, passwords."""
+"""Readers of what opens a door: tokens, keys, passwords.
+
+Where vendors gave their keys a prefix it decides; elsewhere the word before the value does.
+"""
 
 from __future__ import annotations
 

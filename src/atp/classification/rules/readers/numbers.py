@@ -1,4 +1,7 @@
-"""Readers of numbers with check digits: cards, accounts, national identities, passports."""
+"""Readers of numbers with check digits: cards, accounts, national identities, passports.
+
+A pattern proposes, the issuer's rule in `check_digits` decides; how the number is written says how sure.
+"""
 
 from __future__ import annotations
 

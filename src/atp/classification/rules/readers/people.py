@@ -1,4 +1,7 @@
-"""Readers of what leads to a person or a place: addresses of mail and machines, telephones, births, positions."""
+"""Readers of what leads to a person or a place.
+
+Addresses of mail and machines, telephones, births, positions.
+"""
 
 from __future__ import annotations
 
