@@ -33,14 +33,18 @@ from atp.ingestion.api import IngestionApi
 from atp.ingestion.commands import Pipeline, ingest
 from atp.ingestion.model import Batch, Locate, Origin
 from atp.integrity import store as integrity_store
-from atp.integrity.api import IntegrityApi
+from atp.integrity.api import IntegrityApi, receipt
 from atp.integrity.commands import Guard, Integrator, Signers
 from atp.integrity.jobs import IntegrationLoop
 from atp.kernel.clock import now_us
 from atp.kernel.errors import Problem
 from atp.kernel.ids import TenantId
 from atp.projections.jobs import ProjectionLoop
+from atp.query.api import QueryApi
+from atp.query.commands import Disclosing
 from atp.query.handlers import SearchProjection
+from atp.query.jobs import Wakes, watch
+from atp.query.queries import Finder
 from atp.specs import load, schemas
 from atp.streams import store as streams_store
 from atp.streams.api import StreamsApi
@@ -114,6 +118,7 @@ class Platform:
     guard: Guard
     integration: IntegrationLoop
     projection: ProjectionLoop
+    arrivals: Wakes
     last_used: LastUsed
     workers: ThreadPoolExecutor
     gateway: Gateway
@@ -128,6 +133,8 @@ class Platform:
         if "projection" in self.services:
             self.projection.start()
         self._tasks.append(asyncio.create_task(self.last_used.run()))
+        if "query" in self.services and not self.settings.embedded:
+            self._tasks.append(asyncio.create_task(watch(self.database, self.arrivals)))
 
     async def drain(self) -> bool:
         """Refuse new requests and wait for those in flight; tell whether all of them finished in time."""
@@ -170,11 +177,13 @@ def open_platform(settings: Settings) -> Platform:
     integration = IntegrationLoop(
         Integrator(database, guard, signers), interval_ms=settings.checkpoint_interval_ms
     )
-    projecting = ProjectionLoop(database, search, projection)
+    arrivals, progress = Wakes(), Wakes()
+    projecting = ProjectionLoop(database, search, projection, on_progress=progress.notify)
 
     def committed() -> None:
         integration.notify()
         projecting.notify()
+        arrivals.notify()
 
     pipeline = Pipeline(
         contract=schemas.validator("audit-event.v1"),
@@ -202,11 +211,20 @@ def open_platform(settings: Settings) -> Platform:
             advances=integration.advances,
             committed=committed,
         ).handlers(),
+        **QueryApi(
+            records=database,
+            finder=Finder(search, database, books.vault.tenant),
+            disclosing=Disclosing(
+                database=database, ledger=books.ledger, vault=books.vault, committed=committed
+            ),
+            cursors=cursors,
+            arrivals=arrivals,
+            progress=progress,
+            receipts=receipt,
+        ).handlers(),
         **ReferenceApi(specification).handlers(),
         **StatusApi(checks(database, integration, projecting, services)).handlers(),
     }
-    for name in specification.operations:  # TEMPORARY until the query context lands
-        handlers.setdefault(name, elsewhere)
     gateway = build(
         {name: handler if serves(services, name) else elsewhere for name, handler in handlers.items()},
         specification=specification,
@@ -224,6 +242,7 @@ def open_platform(settings: Settings) -> Platform:
         guard=guard,
         integration=integration,
         projection=projecting,
+        arrivals=arrivals,
         last_used=last_used,
         workers=workers,
         gateway=gateway,

@@ -30,7 +30,7 @@ from atp.kernel.ids import TenantId
 from atp.kernel.merkle import leaf_hash
 from atp.streams import queries as streams
 from atp.streams.commands import Ledger, Vault
-from atp.streams.model import LogHead
+from atp.streams.model import LogHead, StoredRecord
 from atp.web.page import Cursors, links
 from atp.web.request import Handler, Request
 from atp.web.response import IMMUTABLE, JSON, Response, json_response, tag_of
@@ -284,6 +284,11 @@ class IntegrityApi:
         result = await asyncio.wrap_future(self.database.write(work))
         self.committed()
         return result
+
+
+def receipt(connection: Connection, tenant: TenantId, record: StoredRecord) -> Mapping[str, Any]:
+    """Return a record's receipt as JSON; PROOF_NOT_READY until a checkpoint covers it (QRY-10)."""
+    return _proof(queries.inclusion(connection, tenant, record))
 
 
 def _proof(proof: InclusionProof) -> dict[str, Any]:
