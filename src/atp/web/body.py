@@ -93,6 +93,20 @@ def refuse_duplicate_keys(raw: bytes, keys: int) -> None:
         json.loads(raw, object_pairs_hook=_distinct, parse_int=_untouched, parse_float=_untouched)
 
 
+def refuse_repeated_members(raw: bytes) -> None:
+    """Raise DUPLICATE_KEY when the outermost object of `raw`, valid JSON, has a member twice; what is in it is not looked at."""
+    members: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> None:
+        members[:] = pairs  # The outermost object is the last to be complete.
+
+    try:
+        json.loads(raw, object_pairs_hook=keep, parse_int=_untouched, parse_float=_untouched)
+    except RecursionError:
+        raise Problem("JSON_TOO_DEEP", f"The JSON is nested deeper than {DEPTH_MAX} levels.") from None
+    _distinct(members)
+
+
 def may_hold_nul(raw: bytes) -> bool:
     """Tell whether a NUL may be in the text: raw it is malformed JSON, so only the escape can bring it in."""
     return _ESCAPED_NUL in raw
