@@ -136,6 +136,31 @@ def test_the_clear_text_of_a_hashed_value_is_never_called_verified(desk: Desk) -
     assert "/actor/id · hashed; the value given is not proven" in out
 
 
+def test_findings_that_overlap_are_no_false_alarm(tmp_path: Path) -> None:
+    """INT-09: the strongest method of a place counts, what is inside a replaced value is covered by it, a dropped
+    element of an array leaves null, and a stream named by the producer is hashed in the header.
+    """
+    log = sample(1)
+    findings = [
+        ["/payload/list/0", "jwt", "high", "value", "drop"], ["/payload/gone", "secret", "high", "name", "drop"],
+        ["/payload/gone/inner", "email", "high", "value", "seal"], ["/actor/id", "email", "high", "value", "hash"],
+        ["/actor/id", "person_name", "low", "name", "mask"], ["/stream", "email", "high", "value", "hash"],
+        ["/payload/geo", "geo", "high", "name", "seal"], ["/payload/geo/lat", "geo", "low", "name", "mask"],
+    ]  # fmt: skip
+    geo, shown = seal("/payload/geo", {"lat": 1, "lon": 2}, 5)
+    body = content(
+        1, findings, payload={"list": [None, "x"], "geo": geo}, actor={"type": "user", "id": "~hmac:x"}
+    )
+    stream = ["A" * 22, "/stream", "user/ada@example.com"]
+    log.append(body, [shown, stream], stream="user/~hmac:x")
+    code, out = Desk(tmp_path, log).check(1)
+    assert code == 0, out
+    for said in ("/payload/list/0 · dropped", "/payload/gone · dropped", "/actor/id · hashed · email",
+                 "/stream · hashed; the value given is not proven", "/payload/geo · verified"):  # fmt: skip
+        assert said in out
+    assert "inner" not in out
+
+
 def test_a_record_without_content_raises_an_alarm(desk: Desk) -> None:
     """INT-09: nothing in a single receipt can explain the absence."""
     code, out = desk.check(event={"header": desk.log.records[17]["header"]})

@@ -36,7 +36,6 @@ from typing import Any, NamedTuple
 FILE_BYTES_MAX = 1 << 20  # A policy, checkpoint, proof or receipt.
 RECORD_BYTES_MAX = 4 << 20  # One record: an event is at most 64 KiB as sent.
 BUNDLE_BYTES_MAX = 256 * (2 + 65535)  # 256 entries with 16-bit lengths.
-CBOR_DEPTH_MAX = 8
 SIGNATURES_MAX = 64  # Lines in one note; the specification asks for at least 16.
 POLICY_LINES_MAX = 1000
 PATH_MAX = 63  # Hashes in a proof: a tree holds fewer than 2^63 leaves.
@@ -46,6 +45,7 @@ ED25519, COSIGNATURE, MLDSA44 = 0x01, 0x04, 0x06
 KINDS = {ED25519: "Ed25519", COSIGNATURE: "Ed25519 cosignature", MLDSA44: "ML-DSA-44 cosignature"}
 TEXTS = ("id", "tenant", "stream", "recordedAt", "format", "contentHash", "previousHash")
 HEADER: dict[str, type] = {"position": int, "streamVersion": int, **dict.fromkeys(TEXTS, str)}
+METHODS = {"none": "", "mask": "masked", "hash": "hashed", "seal": "", "drop": "dropped"}  # Weakest first.
 EXPLAINS = {"data_subject.erased": "erased", "record.expired": "expired", "record.superseded": "superseded"}
 
 
@@ -437,28 +437,29 @@ def check_fields(record: dict[str, Any], where: str) -> list[dict[str, str]]:
     good = all(isinstance(item, list) and len(item) == 3 and isinstance(item[1], str) for item in items)
     need(good and len({item[1] for item in items}) == len(items), f"{where}: malformed disclosures")
     disclosed = {item[1]: b64u(sha256(canonical(item))) for item in items}
-    try:  # Several findings may name one value; the one that changed it counts.
-        rows = sorted(content["classification"]["findings"], key=lambda row: row[4] != "none")
+    try:  # Several findings may name one value: the strongest method counts, and covers what is inside.
+        rows = sorted(content["classification"]["findings"], key=lambda row: list(METHODS).index(row[4]))
         findings = {str(pointer): (str(kind), str(method)) for pointer, kind, _, _, method in rows}
     except (TypeError, LookupError, ValueError):
         raise Failure(2, f"{where}: classification.findings is not a list of findings") from None
-    fields, sealed = [], ["/stream"]  # The header's stream is not part of the content.
-    for pointer, value in _values(content, ""):
+    fields, covered = [], tuple(f"{pointer}/" for pointer in findings if findings[pointer][1] != "none")
+    for pointer, value in [*_values(content, ""), ("/stream", record["header"]["stream"])]:
         kind, method = findings.pop(pointer, ("", ""))
-        status, given = "", disclosed.get(pointer)
+        status, given = (
+            METHODS.get(method, "") if method != "drop" or value is None else "",
+            pointer in disclosed,
+        )
         if isinstance(value, dict) and "~sealed" in value:
-            good = len(value) == 1 and given in (None, value["~sealed"])
+            good = len(value) == 1 and disclosed.get(pointer, value["~sealed"]) == value["~sealed"]
             prove(good, f"{where}: the disclosed value of {shown(pointer)} is not the sealed one")
             status = "verified" if given else "withheld"
-            sealed.append(pointer + "/")
-        elif method in ("mask", "hash"):
-            # Nothing in format v1 binds the clear text of a hashed value, so it is never called verified.
-            status = f"{method}ed" + ("; the value given is not proven" if given else "")
+        elif status and given:  # Nothing in format v1 binds the clear text of a hashed value.
+            status += "; the value given is not proven"
         if status:
             disclosed.pop(pointer, None)
             fields.append({"pointer": pointer, "status": status, "type": kind})
     for pointer, (kind, method) in findings.items():
-        if method != "none" and not pointer.startswith(tuple(sealed)):
+        if method != "none" and not pointer.startswith(covered):
             status = "dropped" if method == "drop" else "missing"
             fields.append({"pointer": pointer, "status": status, "type": kind})
     prove(not disclosed, f"{where}: nothing is sealed at {shown(', '.join(disclosed))}, which is disclosed")
@@ -506,7 +507,7 @@ def verify_proof(policy: Policy, given: argparse.Namespace) -> dict[str, Any]:
 
 def _cbor(octets: bytes, at: int, depth: int = 0) -> tuple[Any, int]:
     """One item of deterministic CBOR (RFC 8949 section 4.2.1) and where it ends. A tag is a pair."""
-    need(depth <= CBOR_DEPTH_MAX and at < len(octets), "receipt: CBOR is cut off or nested too deeply")
+    need(depth < 9 and at < len(octets), "receipt: CBOR is cut off or nested too deeply")
     major, low, at = octets[at] >> 5, octets[at] & 31, at + 1
     length = 1 << low - 24 if 24 <= low <= 27 else 0
     number = int.from_bytes(octets[at : at + length], "big") if length else low
@@ -637,8 +638,7 @@ def compared_tiles(base: str, level: int, nodes: Iterator[bytes], rest: list[lis
             path, octets, there = fetch_tile(base, str(level), index, len(tile), 9000)
             wrong = [n for n, node in enumerate(tile) if octets[32 * n : 32 * n + 32] != node]
             first = (index * 256 + (*wrong, 0)[0]) * 256**level
-            good = not wrong and len(octets) == 32 * there
-            prove(good, f"{path} is not what the entries give, from position {first} on")
+            prove(not wrong and len(octets) == 32 * there, f"{path} is wrong from position {first} on")
         if len(tile) < 256:
             rest.append(tile)
             return
