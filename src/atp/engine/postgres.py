@@ -65,10 +65,13 @@ _SESSION = f"""
     SET client_encoding = 'UTF8';
     SET jit = off;
 """
-_WRITER_SESSION = f"""{_SESSION}
-    SET default_transaction_isolation = 'read committed';
+_DURABLE = """RESET synchronous_commit;
     SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') <> 'remote_apply';
+"""
+_WRITER_SESSION = f"""{_SESSION}
+    SET default_transaction_isolation = 'read committed';
+    {_DURABLE}
     /* Every look-up of a writer is by key; statistics of a table that was empty a moment ago say otherwise. */
     SET enable_seqscan = off;
 """
@@ -217,6 +220,7 @@ class PostgresDatabase:
         try:
             self._connection = self._open_writer()
             _apply(self._connection, schema)
+            check_safety(self._connection)
         except psycopg.Error as error:
             self._drop_writer()
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {_name(error)}") from error
@@ -371,13 +375,16 @@ def _apply(connection: PostgresConnection, schema: Sequence[str]) -> None:
     """Run idempotent statements, one process at a time.
 
     Each is a transaction of its own: one that locked several busy tables at once could deadlock with another
-    process's appends. Crash argument: what was not reached is done by the next start, before it serves anybody.
+    process's appends. Crash argument: none of them waits for the disk, but the server's log is one sequence,
+    so no later commit is durable without them; what a crash loses is done again by the next start.
     """
     connection.execute("SELECT pg_advisory_lock($1)", (SCHEMA_LOCK,))
     try:
+        connection.raw.execute(b"SET synchronous_commit = off", None)
         for statement in schema:
             connection.raw.execute(statement.encode(), None)
     finally:
+        connection.raw.execute(_DURABLE.encode(), None)
         connection.execute("SELECT pg_advisory_unlock($1)", (SCHEMA_LOCK,))
 
 

@@ -53,6 +53,7 @@ _REPLACED: Final = {
           OR EXISTS (SELECT 1 FROM records
                      WHERE tenant_no = NEW.tenant_no AND stream_no = NEW.stream_no AND version = NEW.version)""",
     "disclosures": "NEW.position < (SELECT size FROM logs WHERE tenant_no = NEW.tenant_no)",
+    "idempotency": "NEW.position < (SELECT size FROM logs WHERE tenant_no = NEW.tenant_no)",
     "streams": "EXISTS (SELECT 1 FROM streams WHERE tenant_no = NEW.tenant_no AND name = NEW.name)",
     "logs": """EXISTS (SELECT 1 FROM logs WHERE tenant_no = NEW.tenant_no OR tenant = NEW.tenant
           OR log_id = NEW.log_id OR origin = NEW.origin)""",
