@@ -21,6 +21,7 @@ from atp.kernel import canonical
 from atp.kernel.clock import format_us, now_us
 from atp.kernel.hashing import b64u, sha256
 from atp.kernel.ids import TenantId
+from atp.kernel.randomness import random_salt
 from atp.streams import queries, rules
 from atp.streams import store as streams_store
 from atp.streams.commands import Appender, Ledger, Sealer, Vault
@@ -102,7 +103,7 @@ class World:
             "payload": {"number": number, "note": "the quick brown fox " * 8},
             "policy": {"retentionDays": 365, "rule": "default", "version": "builtin-1"},
             "resource": {"type": "document", "id": f"doc-{number % 11}"},
-            "salt": rules.salt(),
+            "salt": random_salt(),
             "schema": {"name": "audit-event", "version": "1"},
             "type": "audit_event.received",
         }

@@ -15,6 +15,8 @@ Scope = Literal["log", "stream", "record"]
 VerificationStatus = Literal["queued", "running", "verified", "failed", "aborted"]
 KeyState = Literal["active", "retiring", "retired"]
 
+RECORD_FORMAT: Final = "atp.record.v1"
+"""The format that headers name (docs/record-format.md); written here again, because an auditor reads for himself."""
 ED25519_TYPE = 0x01
 """Signature type of a signed note's Ed25519 signature (C2SP signed-note)."""
 ML_DSA_44_TYPE = 0x06

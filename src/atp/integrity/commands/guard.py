@@ -20,6 +20,21 @@ COMPACT_LINES: Final = 50_000
 """Lines after which the file is rewritten with the last of each log (about 100 bytes a line)."""
 
 
+def last_signed(path: Path) -> dict[str, tuple[int, bytes]]:
+    """Read the largest (size, root) signed of each log, beside a server that may be writing; empty without a file."""
+    last: dict[str, tuple[int, bytes]] = {}
+    if not path.exists():
+        return last
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            log_id, size, root = line.decode("ascii").split()
+            if line.endswith(b"\n") and int(size) >= last.get(log_id, (0, b""))[0]:
+                last[log_id] = (int(size), unb64u(root))
+        except ValueError:
+            continue
+    return last
+
+
 class Guard:
     """The last signed (size, root) of each log. State: `_last` and the file, guarded by `_lock`."""
 
@@ -27,23 +42,10 @@ class Guard:
         """Open or create the file; a torn last line, from a crash while writing it, is dropped."""
         self._path = path
         self._lock = threading.Lock()
-        self._last: dict[str, tuple[int, bytes]] = {}
         self._lines = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            for line in path.read_bytes().splitlines(keepends=True):
-                self._read(line)
+        self._last = last_signed(path)
         self._rewrite()
-
-    def _read(self, line: bytes) -> None:
-        try:
-            if not line.endswith(b"\n"):
-                return
-            log_id, size, root = line.decode("ascii").split()
-            if int(size) >= self._last.get(log_id, (0, b""))[0]:
-                self._last[log_id] = (int(size), unb64u(root))
-        except ValueError:
-            return
 
     def _rewrite(self) -> None:
         """Replace the file by one line per log, atomically."""

@@ -120,14 +120,14 @@ def parse(note: bytes) -> ParsedCheckpoint:
     lines = text.decode("utf-8").split("\n")
     if len(lines) != 3 or not lines[1].isascii() or not lines[1].isdigit():
         raise ValueError("a checkpoint has three lines")
-    size, root = int(lines[1]), _unb64(lines[2])
+    size, root = int(lines[1]), unb64(lines[2])
     if str(size) != lines[1] or len(root) != 32:
         raise ValueError("not a checkpoint's size and root")
     signatures = []
     for line in tail.decode("utf-8").removesuffix("\n").split("\n"):
         mark, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
-        raw = _unb64(encoded)
+        raw = unb64(encoded)
         if mark != "—" or not name or len(raw) < 5:
             raise ValueError("not a signature line")
         signatures.append(Signature(name, raw[:4].hex(), raw[4:]))
@@ -150,7 +150,8 @@ def verifies(checkpoint: ParsedCheckpoint, signature: Signature, algorithm: Algo
     return True
 
 
-def _unb64(text: str) -> bytes:
+def unb64(text: str) -> bytes:
+    """Return the bytes of padded base64 in its one canonical spelling; ValueError for any other text."""
     try:
         raw = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:

@@ -1,0 +1,261 @@
+"""Checking sealed values: every marker has its disclosure, or a record that explains why not.
+
+Flows in: contents whose hash was verified, boxes, subject keys. Flows out: counts by state and findings. What is
+decrypted never leaves this module.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_base64
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from atp.engine.codec import CorruptValue, unpack
+from atp.engine.database import Connection
+from atp.engine.keys import NONCE_SIZE, KeyUnavailable
+from atp.integrity.model import ValueCounts
+from atp.integrity.queries.findings import Findings
+from atp.integrity.store import evidence
+from atp.kernel.hashing import b64u, unb64u
+from atp.streams.commands import TenantVault
+
+CIPHERS_MAX: Final = 20_000
+"""Subject keys held open (about 1 KiB each)."""
+ERASURES_MAX: Final = 20_000
+"""Erasures remembered."""
+
+MARKER: Final = re.compile(rb'\{"~sealed":"([A-Za-z0-9_-]{43})"\}')
+"""A marker in canonical JSON. Keys that begin with ~ are refused in events, and inside a string the quotes would
+be escaped, so nothing else looks like it."""
+PSEUDONYM: Final = b'"~hmac:'
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_HASHED: Final = b',"hash"]'
+_decode = msgspec.json.decode
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_disclosed = msgspec.json.Decoder(tuple[str, str, msgspec.Raw]).decode
+_MISSING: Final = object()
+
+
+@dataclass(slots=True)
+class Sealed:
+    """A record with what it may hold sealed: its content, that content's hash, and its boxes."""
+
+    position: int
+    id: bytes
+    stream: str
+    content: bytes
+    content_hash: bytes
+    boxes: Sequence[tuple[int, bytes]]
+
+
+class ValueChecker:
+    """Checks the sealed values of one tenant; state: two bounded caches and the counts."""
+
+    def __init__(self, tenant_no: int, vault: TenantVault | None, findings: Findings) -> None:
+        """Without a vault nothing can be opened: values are counted as withheld."""
+        self._tenant_no = tenant_no
+        self._vault = vault
+        self._findings = findings
+        self._ciphers: dict[int, tuple[AESGCM, str] | None] = {}
+        self._erasures: dict[str, int] = {}
+        self.counts = ValueCounts()
+
+    def restart(self, findings: Findings) -> None:
+        """Begin a new count; what was opened stays open."""
+        self._findings = findings
+        self.counts = ValueCounts()
+
+    def withhold(self, content: bytes) -> None:
+        """Count the sealed values of a content without opening them."""
+        self.counts.withheld += len(MARKER.findall(content))
+        if PSEUDONYM in content and _HASHED in content:
+            self.counts.withheld += len(_hashed_pointers(_decode(content), ""))
+
+    def check(self, connection: Connection, records: Sequence[Sealed]) -> None:
+        """Check records of one chunk."""
+        if self._vault is None:
+            for record in records:
+                self.withhold(record.content)
+            return
+        self._open_keys(connection, {key_id for record in records for key_id, _ in record.boxes})
+        for record in records:
+            try:
+                self._check_one(connection, record)
+            except (ValueError, LookupError, TypeError, RecursionError):
+                self._find(record, "content_unreadable", "The content is not the JSON of a record.")
+
+    def _check_one(self, connection: Connection, record: Sealed) -> None:
+        expected = Counter(MARKER.findall(record.content))
+        # Most records hold no pseudonym; without the name of the method there is no need to decode for it.
+        maybe_hashed = _HASHED in record.content
+        if not expected and not record.boxes and not maybe_hashed:
+            return
+        content = _decode(record.content)
+        hashed = _hashed_pointers(content, record.stream) if maybe_hashed else {}
+        lost_keys = 0
+        for key_id, box in record.boxes:
+            opened = self._open(record, key_id, box)
+            if opened is None:
+                lost_keys += 1
+                continue
+            for raw in opened:
+                self._bind(record, content, expected, hashed, raw)
+        absent = sum(expected.values()) + len(hashed)
+        if absent:
+            self._account_for(connection, record, content, absent=absent, lost_keys=lost_keys)
+        elif lost_keys:
+            self._find(record, "disclosure_unexplained", "There are disclosures here without a sealed value.")
+
+    def _open(self, record: Sealed, key_id: int, box: bytes) -> list[msgspec.Raw] | None:
+        """Return the disclosures in a box; None where the key is gone."""
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            return None
+        try:
+            return _split(cipher[0].decrypt(box[:NONCE_SIZE], box[NONCE_SIZE:], record.content_hash))
+        except (InvalidTag, ValueError, TypeError):
+            self._find(record, "disclosure_damaged", "A disclosure box does not open with its subject's key.")
+            return []
+
+    def _bind(
+        self,
+        record: Sealed,
+        content: Any,
+        expected: Counter[bytes],
+        hashed: dict[str, str],
+        raw: msgspec.Raw,
+    ) -> None:
+        """Match one disclosure with the marker or the pseudonym that stands in its place."""
+        opened = bytes(raw)
+        digest = b2a_base64(sha256(opened).digest(), newline=False).translate(_URL_SAFE)[:43]
+        _, pointer, value = _disclosed(opened)
+        if expected[digest] > 0:
+            expected[digest] -= 1
+            if _at(content, pointer) == {"~sealed": digest.decode()}:
+                self.counts.verified += 1
+            else:
+                self._find(
+                    record, "disclosure_misplaced", "A disclosure names another place than its marker's."
+                )
+            return
+        stand_in = hashed.pop(pointer, None)
+        assert self._vault is not None
+        if stand_in is not None and stand_in == self._stand_in(pointer, _decode(value)):
+            self.counts.verified += 1
+            return
+        self._find(record, "disclosure_unexplained", "A disclosure matches no sealed value of its record.")
+
+    def _stand_in(self, pointer: str, value: object) -> str:
+        assert self._vault is not None
+        text = str(value)
+        kind, slash, subject = text.partition("/")
+        if pointer == "/stream" and slash:
+            return kind + slash + self._vault.pseudonym(subject)
+        return self._vault.pseudonym(text)
+
+    def _account_for(
+        self, connection: Connection, record: Sealed, content: Any, *, absent: int, lost_keys: int
+    ) -> None:
+        """Count absent values as erased where a record explains it, as missing (an alarm) where none does."""
+        ref = content["classification"].get("subject")
+        gone = isinstance(ref, str) and (lost_keys > 0 or not record.boxes)
+        if gone and record.position <= self._erased_up_to(connection, ref):
+            self.counts.erased += absent
+            return
+        self.counts.missing += absent
+        message = (
+            f"{absent} sealed value{'s are' if absent > 1 else ' is'} missing and no record explains it."
+        )
+        self._find(record, "value_missing", message)
+
+    def _erased_up_to(self, connection: Connection, ref: str) -> int:
+        """Return the last position that the erasure of a subject covers, -1 if no record tells of one."""
+        if (known := self._erasures.get(ref)) is not None:
+            return known
+        if len(self._erasures) >= ERASURES_MAX:
+            self._erasures.clear()
+        reach = -1
+        try:
+            target = f"subject:{unb64u(ref).hex()}"
+            explained_by = evidence.explanation(connection, self._tenant_no, target)
+            if explained_by is not None:
+                reach = erasure_reach(connection, self._tenant_no, explained_by, ref)
+        except ValueError:
+            pass
+        self._erasures[ref] = reach
+        return reach
+
+    def _open_keys(self, connection: Connection, wanted: set[int]) -> None:
+        unknown = [key_id for key_id in wanted if key_id not in self._ciphers]
+        if not unknown:
+            return
+        assert self._vault is not None
+        if len(self._ciphers) + len(unknown) > CIPHERS_MAX:
+            self._ciphers.clear()
+            unknown = list(wanted)
+        stored = evidence.subject_keys(connection, self._tenant_no, unknown)
+        for key_id in unknown:
+            self._ciphers[key_id] = None
+            if key_id not in stored:
+                continue
+            ref, wrapped = stored[key_id]
+            try:
+                self._ciphers[key_id] = (self._vault.open_subject(key_id, ref, wrapped), b64u(ref))
+            except (KeyUnavailable, TypeError):
+                self._findings.add(
+                    "subject_key_damaged", "A subject's key does not open; its values are lost."
+                )
+
+    def _find(self, record: Sealed, kind: str, message: str) -> None:
+        self._findings.add(kind, message, position=record.position, id=record.id, stream=record.stream)
+
+
+def erasure_reach(connection: Connection, tenant_no: int, position: int, ref: str) -> int:
+    """Return the last position covered by the erasure recorded at `position`, -1 if that is no erasure of `ref`."""
+    found = evidence.rows(connection, tenant_no, start=position, end=position + 1)
+    try:
+        content = _decode(unpack(found[0][9]))
+        payload = content["payload"]
+        if (
+            content["kind"] == "platform"
+            and content["type"] == "data_subject.erased"
+            and ref in payload["subjects"]
+        ):
+            return int(payload["up_to_position"])
+    except (LookupError, ValueError, TypeError, CorruptValue):
+        pass
+    return -1
+
+
+def _hashed_pointers(content: Any, stream: str) -> dict[str, str]:
+    """Return {pointer: stand-in} of the values that a pseudonym replaces, as the findings of the record say."""
+    found: dict[str, str] = {}
+    for pointer, _, _, _, method in content["classification"]["findings"]:
+        if method == "hash":
+            value = stream if pointer == "/stream" else _at(content, pointer)
+            if isinstance(value, str) and "~hmac:" in value:
+                found[pointer] = value
+    return found
+
+
+def _at(content: Any, pointer: str) -> object:
+    """Return the value at a JSON pointer (RFC 6901), or a value that equals nothing."""
+    value = content
+    for token in pointer.split("/")[1:]:
+        if "~" in token:
+            token = token.replace("~1", "/").replace("~0", "~")  # noqa: PLW2901 - the token as it is meant.
+        if isinstance(value, dict):
+            value = value.get(token, _MISSING)
+        elif isinstance(value, list) and token.isdigit() and int(token) < len(value):
+            value = value[int(token)]
+        else:
+            return _MISSING
+    return value
