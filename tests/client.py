@@ -260,7 +260,12 @@ def _check_request(where: str, sent: Sent, operation: Operation) -> None:
         )
         media_type = sent.headers.get("content-type", "").partition(";")[0]
         plain = "content-encoding" not in sent.headers
-        if operation.request_media_types and media_type.endswith("json") and sent.content and plain:
+        if (
+            operation.request_media_types
+            and media_type.endswith(("/json", "+json"))
+            and sent.content
+            and plain
+        ):
             operation.check_body(msgspec.json.decode(sent.content))
     except Problem as problem:
         raise AssertionError(f"{where}: succeeded although {problem.details}") from problem

@@ -158,7 +158,7 @@ def _draft(work: _Work, index: int) -> Draft:
         opened,
         _subject(vault, actor["type"], actor["id"]) if opened else None,
         key,
-        _encode(event, plain=plain) if key else b"",
+        _encode(_unkeyed(event), plain=plain) if key else b"",
         event.get("expectedStreamVersion"),
     )
 
@@ -183,6 +183,11 @@ def _refuse_hidden(raw: bytes, added_keys: int, classification: Classification) 
         code, pointer = facts.problem
         raise Problem(code, details=[Detail(pointer.strip("/").replace("/", ".") or "event", _HIDDEN[code])])
     refuse_duplicate_keys(raw, facts.keys - added_keys)
+
+
+def _unkeyed(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the event without its idempotency key, which may as well be in the header of one of two attempts."""
+    return {name: value for name, value in event.items() if name != "idempotencyKey"}
 
 
 def _encode(value: object, *, plain: bool) -> bytes:

@@ -123,20 +123,24 @@ class Ledger:
 
     def _repeats(
         self, connection: Connection, log: LogHead, new: Sequence[NewRecord]
-    ) -> dict[bytes, Outcome]:
-        """Return what each idempotency key already stands for in the database."""
-        wanted = {record.idempotency.key: record.idempotency for record in new if record.idempotency}
+    ) -> dict[Idempotency, Outcome]:
+        """Return what each use of a key that the database knows already comes to.
+
+        By key and event, because one call may use a known key twice, for the same event and for another.
+        """
+        wanted = {record.idempotency for record in new if record.idempotency}
         if not wanted:
             return {}
-        found = store.idempotent_positions(connection, log.tenant_no, list(wanted))
+        found = store.idempotent_positions(connection, log.tenant_no, [*{use.key for use in wanted}])
         firsts = store.records_at(connection, log.tenant_no, [position for _, position in found.values()])
-        repeats: dict[bytes, Outcome] = {}
-        for key, (fingerprint, position) in found.items():
+        repeats: dict[Idempotency, Outcome] = {}
+        for use in (use for use in wanted if use.key in found):
+            fingerprint, position = found[use.key]
             first = firsts[position]
-            if fingerprint == wanted[key].fingerprint:
-                repeats[key] = _as_duplicate(first)
+            if fingerprint == use.fingerprint:
+                repeats[use] = _as_duplicate(first)
             else:
-                repeats[key] = rules.idempotency_conflict(first.id, position)
+                repeats[use] = rules.idempotency_conflict(first.id, position)
         return repeats
 
     def _load_heads(self, connection: Connection, log: LogHead, new: Sequence[NewRecord]) -> None:
@@ -150,7 +154,7 @@ class Ledger:
                 heads[number, name] = head
 
     def _decide(
-        self, log: LogHead, new: Sequence[NewRecord], repeats: Mapping[bytes, Outcome]
+        self, log: LogHead, new: Sequence[NewRecord], repeats: Mapping[Idempotency, Outcome]
     ) -> tuple[list[Outcome | int], list[int]]:
         """Judge each record against what is stored and against earlier ones of this call.
 
@@ -331,11 +335,11 @@ class Ledger:
 def _earlier_use(
     use: Idempotency,
     new: Sequence[NewRecord],
-    repeats: Mapping[bytes, Outcome],
+    repeats: Mapping[Idempotency, Outcome],
     first_use: Mapping[bytes, int],
 ) -> Outcome | int | None:
     """Return what an idempotency key already stands for, in the database or in this call."""
-    if (repeat := repeats.get(use.key)) is not None:
+    if (repeat := repeats.get(use)) is not None:
         return repeat
     if (earlier := first_use.get(use.key)) is None:
         return None
