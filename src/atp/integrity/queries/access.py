@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, Protocol
 
 from atp.engine.keys import KeyRing, parse_keys
 from atp.engine.postgres import PostgresDatabase
+from atp.engine.settings import Settings
 from atp.engine.sqlite import SqliteReader
 from atp.integrity.queries.blocks import Block, BlockChecker, BlockReport, Reader
 from atp.kernel.ids import TenantId
@@ -36,7 +37,16 @@ class Access:
     """
 
     location: str
-    keys: str = ""
+    keys: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Access:
+        """Return the way to the database of these settings; a key file that is not there is no key."""
+        location = settings.database or str(settings.data / "atp.db")
+        keys = settings.master_key
+        if not keys and settings.key_file.is_file():
+            keys = settings.key_file.read_text("ascii")
+        return cls(location, keys)
 
     @property
     def embedded(self) -> bool:
