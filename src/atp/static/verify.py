@@ -345,10 +345,8 @@ def check_checkpoint(octets: bytes, policy: Policy, what: str) -> Checkpoint:
         if (name, blob[:4]) in by:
             role, alias, key = by[name, blob[:4]]
             status, stamp = check_signature(key, blob[4:], text, head)
-            when = datetime(1970, 1, 1) + timedelta(seconds=min(stamp, 2**37))
-            line.update(
-                status=status, role=role, kind=KINDS[key.kind], time=f"{when.isoformat()}Z" if stamp else ""
-            )
+            when = (datetime(1970, 1, 1) + timedelta(seconds=min(stamp, 2**37))).isoformat() + "Z"
+            line.update(status=status, role=role, kind=KINDS[key.kind], time=when if stamp else "")
             cosigned[role] |= {alias} if status == "verified" else set()
         head.signatures.append(line)
     unchecked = any(line["status"] == "not checked" for line in head.signatures)
