@@ -122,6 +122,7 @@ class ProjectionLoop:
                 if split:
                     split = False
                     self._one_by_one()
+                    self._on_progress()
                 self._wake.clear()
                 batch = self._read()
                 if pending is not None:
@@ -206,8 +207,7 @@ class ProjectionLoop:
             try:
                 self._submit(single).result()
             except (Overtaken, StorageUnavailable):
-                self._reload()
-                return
+                raise
             except Exception as error:  # noqa: BLE001 - this very record is at fault
                 single.parked = [_refused(record, error) for record, _ in single.prepared]
                 single.prepared = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from atp.engine.database import Connection, Database
 from atp.kernel.clock import format_us, parse_rfc3339
@@ -24,6 +24,7 @@ from atp.web.page import links
 from atp.web.request import Request
 from atp.web.response import Response, json_response, revalidated
 
+_ADDRESSED: Final = ("direction", "since", "until", "limit", "fields", "include", "disclose", "afterVersion")
 Finish = Callable[[Request, Mapping[str, Any], Sequence[Shown]], Awaitable[list[Mapping[str, Any]]]]
 
 
@@ -64,11 +65,7 @@ def _answer(request: Request, page: _Page, events: Sequence[Mapping[str, Any]]) 
     info = page.info
     kind, _, subject = info.name.partition("/")
     following = page.records[-1].version if page.more else None
-    given = {
-        name: value
-        for name in ("direction", "since", "until", "limit", "fields", "include", "disclose", "afterVersion")
-        if (value := requests.written(request.parameter(name))) is not None
-    }
+    given = requests.addressed(request.parameters, _ADDRESSED)
     where = links(request.path, given, following=None)
     if following is not None:
         where["next"] = links(request.path, given | {"afterVersion": following}, following=None)["self"]

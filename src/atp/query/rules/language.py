@@ -40,6 +40,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_FIELD_ALONE = re.compile(r"[A-Za-z_][^:]*:")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _COMPARISONS: Final[dict[str, Comparison]] = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}
 
@@ -144,6 +145,8 @@ class _Parser:
             raise invalid(f"{token.text!r} is not expected here", token.at)
         if token.text == "*":
             return EVERYTHING
+        if _FIELD_ALONE.fullmatch(token.text):
+            raise invalid("a value is missing", token.at)
         return text_leaf(token.text.removesuffix("*"), prefix=token.text.endswith("*"), at=token.at)
 
     def _comparison(self, field: _Token) -> Node:

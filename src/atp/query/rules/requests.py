@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from atp.kernel.clock import parse_rfc3339
@@ -34,6 +34,8 @@ FILTERS: Final = (
     "query",
 )
 """What a cursor is bound to; header parameters and paging are not among them."""
+_DEFAULTS: Final = {"disclose": False, "limit": LIMIT, "orderBy": ORDER, "direction": "forward"}
+"""What goes without saying, and therefore not into an address."""
 _PAGING: Final = ("orderBy", "limit", "cursor", "offset", "fields", "include", "disclose")
 
 
@@ -42,14 +44,16 @@ def filters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: parameters[name] for name in FILTERS if parameters.get(name) is not None}
 
 
-def addressed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters as they are written in an address."""
-    given = {name: parameters[name] for name in (*FILTERS, *_PAGING) if parameters.get(name) is not None}
-    return {name: written(value) for name, value in given.items()}
+def addressed(parameters: Mapping[str, Any], names: Sequence[str] = (*FILTERS, *_PAGING)) -> dict[str, Any]:
+    """Return the parameters as they are written in an address, defaults left out."""
+    return {
+        name: _written(value)
+        for name in names
+        if (value := parameters.get(name)) is not None and value != _DEFAULTS.get(name)
+    }
 
 
-def written(value: Any) -> Any:
-    """Return a parameter as it is written in an address."""
+def _written(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return ",".join(value) if isinstance(value, list | tuple) else value
