@@ -11,14 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from atp.engine.database import Database, Dialect
+from atp.engine.database import Database, Dialect, Snapshots
 from atp.engine.keys import KeyRing, load_or_create, parse_keys, sync_directory
 from atp.engine.settings import SERVICES, Settings
-from atp.engine.sqlite import SqliteDatabase
+from atp.engine.sqlite import SqliteDatabase, SqliteReader
 from atp.gateway.application import Gateway, build
 from atp.gateway.credentials import Authentication
 from atp.gateway.reference import ReferenceApi
@@ -31,6 +32,7 @@ from atp.imports.model import Answer
 from atp.imports.store import Checkpoints, RejectFile
 from atp.ingestion.api import IngestionApi
 from atp.ingestion.commands import Pipeline, ingest
+from atp.ingestion.jobs import PipelineProcesses
 from atp.ingestion.model import Batch, Locate, Origin
 from atp.integrity import store as integrity_store
 from atp.integrity.api import IntegrityApi, receipt
@@ -67,6 +69,8 @@ if TYPE_CHECKING:
 
 ADMIN_KEY_FILE: Final = "admin.key"
 SAMPLE: Final = "cloudtrail-s3-exfiltration.jsonl"
+IDLE_LOOK_SECONDS: Final = 10.0
+"""How often it is looked for children that have nothing to do."""
 PROJECTION_LAG_SECONDS_MAX: Final = 10.0
 """Search that is further behind makes the server degraded."""
 BATCH_WORKERS: Final = 2
@@ -115,6 +119,8 @@ class Platform:
     search: Database
     books: Books
     pipeline: Pipeline
+    appender: Appender
+    processes: PipelineProcesses
     guard: Guard
     integration: IntegrationLoop
     projection: ProjectionLoop
@@ -133,8 +139,14 @@ class Platform:
         if "projection" in self.services:
             self.projection.start()
         self._tasks.append(asyncio.create_task(self.last_used.run()))
+        self._tasks.append(asyncio.create_task(self._end_idle()))
         if "query" in self.services and not self.settings.embedded:
             self._tasks.append(asyncio.create_task(watch(self.database, self.arrivals)))
+
+    async def _end_idle(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_LOOK_SECONDS)
+            await asyncio.to_thread(self.processes.end_idle)
 
     async def drain(self) -> bool:
         """Refuse new requests and wait for those in flight; tell whether all of them finished in time."""
@@ -149,6 +161,7 @@ class Platform:
 
     def _stop_loops(self) -> None:
         self.workers.shutdown(wait=True)
+        self.processes.close()
         if "integrity" in self.services:
             self.integration.stop()
         if "projection" in self.services:
@@ -185,19 +198,17 @@ def open_platform(settings: Settings) -> Platform:
         projecting.notify()
         arrivals.notify()
 
-    pipeline = Pipeline(
-        contract=schemas.validator("audit-event.v1"),
-        vault=books.vault,
-        sealer=Sealer(database, books.vault.tenant),
-        appender=Appender(database, books.ledger, on_commit=committed),
-        locate=_locator(settings),
-    )
+    appender = Appender(database, books.ledger, on_commit=committed)
+    pipeline = _pipeline(settings, database, books.vault)
+    processes = PipelineProcesses(pipeline, partial(child_pipeline, settings), processes=_processes(settings))
     directory, last_used = Directory(database), LastUsed(database)
     workers = ThreadPoolExecutor(BATCH_WORKERS, thread_name_prefix="atp-batch")
     cursors = Cursors(ring.secret("cursors"))
     specification = load()
     handlers: dict[str, Handler] = {
-        **IngestionApi(pipeline=pipeline, directory=directory, workers=workers).handlers(),
+        **IngestionApi(
+            pipeline=pipeline, appender=appender, processes=processes, directory=directory, workers=workers
+        ).handlers(),
         **StreamsApi(database=database, ledger=books.ledger, committed=committed).handlers(),
         **TenantApi(
             database=database, books=books, directory=directory, cursors=cursors, committed=committed
@@ -239,6 +250,8 @@ def open_platform(settings: Settings) -> Platform:
         search=search,
         books=books,
         pipeline=pipeline,
+        appender=appender,
+        processes=processes,
         guard=guard,
         integration=integration,
         projection=projecting,
@@ -272,6 +285,31 @@ def open_databases(settings: Settings, projection: SearchProjection) -> tuple[Da
 def main_schema(dialect: Dialect) -> list[str]:
     """Return the statements that create every table of the main store."""
     return [*streams_store.schema(dialect), *tenants_store.SCHEMA, *integrity_store.SCHEMA]
+
+
+def _pipeline(settings: Settings, database: Snapshots, vault: Vault) -> Pipeline:
+    return Pipeline(
+        contract=schemas.validator("audit-event.v1"),
+        vault=vault,
+        sealer=Sealer(database, vault.tenant),
+        locate=_locator(settings),
+    )
+
+
+def child_pipeline(settings: Settings) -> Pipeline:
+    """Return the pipeline of a child process: the same, on a reader of its own; it never writes."""
+    if settings.embedded:
+        reader: Snapshots = SqliteReader(settings.data / "atp.db")
+    else:
+        from atp.engine.postgres import PostgresDatabase  # An embedded server need not load it.
+
+        reader = PostgresDatabase(settings.database)
+    return _pipeline(settings, reader, Vault(cast("Database", reader), open_ring(settings)))
+
+
+def _processes(settings: Settings) -> int:
+    automatic = max(1, (os.cpu_count() or 1) - 1)
+    return automatic if settings.pipeline_processes < 0 else settings.pipeline_processes
 
 
 def _locator(settings: Settings) -> Locate | None:
@@ -367,7 +405,9 @@ def import_sample(platform: Platform) -> None:
     origin = Origin(tenant=TenantId(tenants.DEMO_TENANT.id))
 
     def send(batch: Sequence[bytes]) -> list[Answer]:
-        outcomes = ingest(platform.pipeline, origin, Batch(batch, received_us=now_us())).result()
+        outcomes = ingest(
+            platform.pipeline, platform.appender, origin, Batch(batch, received_us=now_us())
+        ).result()
         return [_answer(outcome) for outcome in outcomes]
 
     with files("atp").joinpath("samples", SAMPLE).open("rb") as file:

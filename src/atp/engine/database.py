@@ -70,6 +70,14 @@ class Connection(Protocol):
         ...
 
 
+class Snapshots(Protocol):
+    """What can be read, each time in one snapshot: a database, or a file read beside its server."""
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on a reader, on the calling thread."""
+        ...
+
+
 class Database(Protocol):
     """One database with a single writer of its own in this process.
 

@@ -65,6 +65,9 @@ class Settings:
     )
     checkpoint_interval_ms: int = setting(100, "Least milliseconds between two checkpoints of one log.")
     sign_ml_dsa: bool = setting(True, "Whether checkpoints also carry a post-quantum ML-DSA-44 cosignature.")
+    pipeline_processes: int = setting(
+        -1, "Child processes that prepare large batches; -1: one less than the processors, 0: none."
+    )
     self_audit_seconds: int = setting(
         3600, "Seconds between the continuous self-audit's passes over stored bytes; 0 turns it off."
     )
@@ -168,7 +171,7 @@ def _convert(name: str, kind: type, text: str) -> Any:
             return False
         raise SettingError(f"{name} must be true or false")
     if kind is int:
-        if not text.strip().isdigit():
+        if not text.strip().removeprefix("-").isdigit():
             raise SettingError(f"{name} must be a whole number")
         return int(text)
     return kind(text)

@@ -12,13 +12,15 @@ from urllib.parse import quote
 import msgspec
 
 from atp.engine import telemetry
-from atp.ingestion.commands import Pipeline, ingest
+from atp.ingestion.commands import Pipeline, append, ingest
+from atp.ingestion.jobs import PipelineProcesses
 from atp.ingestion.model import BATCH_EVENTS_MAX, Batch, Origin
 from atp.kernel.clock import format_us, monotonic
 from atp.kernel.errors import MISSING, Detail, Problem
 from atp.kernel.hashing import b64u
 from atp.kernel.ids import encode_ulid, encode_ulids
 from atp.specs import errors
+from atp.streams.commands import Appender
 from atp.streams.model import Appended, Outcome
 from atp.tenants.queries import Directory
 from atp.web.body import decode_json, refuse_repeated_members
@@ -64,9 +66,11 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestionApi:
-    """The handlers. `workers` runs batches, so that a large one does not hold up the event loop."""
+    """The handlers. `workers` leads batches through `processes`, so that a large one does not hold up the event loop."""
 
     pipeline: Pipeline
+    appender: Appender
+    processes: PipelineProcesses
     directory: Directory
     workers: Executor
 
@@ -82,7 +86,7 @@ class IngestionApi:
         key = request.parameter("Idempotency-Key")
         outcome = (
             await asyncio.wrap_future(
-                ingest(self.pipeline, origin, Batch([request.body], idempotency_key=key))
+                ingest(self.pipeline, self.appender, origin, Batch([request.body], idempotency_key=key))
             )
         )[0]
         _count([outcome], started)
@@ -101,7 +105,8 @@ class IngestionApi:
         key = request.parameter("Idempotency-Key")
         batch = Batch(sent, atomic=atomic, idempotency_key=key, received_us=request.received_us)
         loop = asyncio.get_running_loop()
-        appended = await loop.run_in_executor(self.workers, ingest, self.pipeline, origin, batch)
+        records = await loop.run_in_executor(self.workers, self.processes.prepare, origin, batch)
+        appended = append(self.pipeline, self.appender, origin, batch=batch, records=records)
         outcomes = await asyncio.wrap_future(appended)
         _count(outcomes, started)
         verdicts = _verdicts(outcomes)

@@ -53,7 +53,6 @@ class Pipeline:
     contract: EventContract
     vault: Vault
     sealer: Sealer
-    appender: Appender
     decide: Decide = decide_by_default
     locate: Locate | None = None
     clock: Clock = now_us
@@ -62,19 +61,38 @@ class Pipeline:
     )
 
 
-def ingest(pipeline: Pipeline, origin: Origin, batch: Batch) -> Future[list[Outcome]]:
-    """Take events as sent through the pipeline and append them together.
+def ingest(pipeline: Pipeline, appender: Appender, origin: Origin, batch: Batch) -> Future[list[Outcome]]:
+    """Take events as sent through the pipeline and append them together: `prepare`, then `append`."""
+    return append(pipeline, appender, origin, batch=batch, records=prepare(pipeline, origin, batch))
+
+
+def prepare(pipeline: Pipeline, origin: Origin, batch: Batch) -> list[NewRecord | Problem]:
+    """Return, for each event in order, a record ready to be appended, or why the event is refused.
+
+    Writes nothing, so it may be done in another process and thrown away.
+    """
+    work = _Work.begin(pipeline, origin, batch)
+    drafts = [_attempt(work, index) for index in range(len(batch.sent))]
+    return _seal(work, drafts)
+
+
+def append(
+    pipeline: Pipeline,
+    appender: Appender,
+    origin: Origin,
+    *,
+    batch: Batch,
+    records: Sequence[NewRecord | Problem],
+) -> Future[list[Outcome]]:
+    """Append what was prepared.
 
     The future resolves, once everything accepted is durable, with an outcome per event in order. An event that
-    is refused on the way does not hold up its neighbours, unless `atomic`: then nothing is appended. Raises
+    was refused on the way does not hold up its neighbours, unless `atomic`: then nothing is appended. Raises
     OVERLOADED when too much is waiting.
 
     Crash argument: nothing is written before the ledger's one transaction, so a crash on the way leaves
     nothing, and the caller, not having been answered, sends again with the same idempotency key.
     """
-    work = _Work.begin(pipeline, origin, batch)
-    drafts = [_attempt(work, index) for index in range(len(batch.sent))]
-    records = _seal(work, drafts)
     refused = {index: item for index, item in enumerate(records) if isinstance(item, Problem)}
     if refused and batch.atomic:
         other = Problem(
@@ -85,9 +103,9 @@ def ingest(pipeline: Pipeline, origin: Origin, batch: Batch) -> Future[list[Outc
     if not ready:
         return _resolved(list(refused.values()))
     closing = None if batch.received_us is None else _closing(pipeline, batch)
-    appended = pipeline.appender.append(origin.tenant, ready, atomic=batch.atomic, closing=closing)
+    appended = appender.append(origin.tenant, ready, atomic=batch.atomic, closing=closing)
     result: Future[list[Outcome]] = Future()
-    appended.add_done_callback(lambda done: _merge(done, pipeline, origin.tenant, records, result))
+    appended.add_done_callback(lambda done: _merge(done, records, result))
     return result
 
 
@@ -239,27 +257,14 @@ def _seal(work: _Work, drafts: Sequence[Draft | Problem]) -> list[NewRecord | Pr
 
 
 def _merge(
-    done: Future[list[Outcome]],
-    pipeline: Pipeline,
-    tenant: TenantId,
-    records: Sequence[NewRecord | Problem],
-    result: Future[list[Outcome]],
+    done: Future[list[Outcome]], records: Sequence[NewRecord | Problem], result: Future[list[Outcome]]
 ) -> None:
     """Put the ledger's outcomes among the refusals, in the order of sending."""
     if error := done.exception():
         result.set_exception(error)
         return
     appended = iter(done.result())
-    outcomes: list[Outcome] = []
-    stored: set[bytes] = set()
-    for item in records:
-        outcome = item if isinstance(item, Problem) else next(appended)
-        outcomes.append(outcome)
-        if isinstance(outcome, Appended) and not outcome.duplicate and isinstance(item, NewRecord):
-            stored.update(box.key.ref for box in item.disclosures if box.key)
-    if stored:
-        pipeline.sealer.confirm(tenant, stored)
-    result.set_result(outcomes)
+    result.set_result([item if isinstance(item, Problem) else next(appended) for item in records])
 
 
 def _resolved(outcomes: list[Outcome]) -> Future[list[Outcome]]:

@@ -16,7 +16,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from atp.engine.database import Connection, Database
+from atp.engine.database import Connection, Database, Snapshots
 from atp.engine.keys import KEY_SIZE, NONCE_SIZE, KeyRing, KeyUnavailable, Wrapper, derive
 from atp.kernel.clock import Clock, now_us
 from atp.kernel.hashing import hmac_sha256
@@ -222,20 +222,25 @@ def _subject_keys_after(
 class Sealer:
     """Hands out subject keys for sealing. State: `_keys` (least recently used first), guarded by `_lock`."""
 
-    def __init__(self, database: Database, vault: Callable[[TenantId], TenantVault]) -> None:
+    def __init__(self, database: Snapshots, vault: Callable[[TenantId], TenantVault]) -> None:
         self._database = database
         self._vault = vault
         self._lock = threading.Lock()
         self._keys: dict[TenantId, OrderedDict[bytes, SubjectKey]] = {}
 
     def keys_for(self, tenant: TenantId, refs: Iterable[bytes]) -> dict[bytes, SubjectKey]:
-        """Return an open key for each subject: remembered, stored, or new."""
+        """Return an open key for each subject: remembered, stored, or new.
+
+        A key is looked for in the store until it is found there: until then each record brings it along, and
+        another process may have stored one for the same subject, which is then used from here on.
+        """
         found: dict[bytes, SubjectKey] = {}
+        missing = []
         with self._lock:
             known = self._keys.setdefault(tenant, OrderedDict())
-            missing = []
             for ref in refs:
-                if (key := known.get(ref)) is not None:
+                key = known.get(ref)
+                if key is not None and key.stored:
                     found[ref] = key
                     known.move_to_end(ref)
                 else:
@@ -247,26 +252,25 @@ class Sealer:
     def _load(self, tenant: TenantId, refs: Sequence[bytes]) -> dict[bytes, SubjectKey]:
         vault = self._vault(tenant)
         rows = self._database.read_now(lambda c: store.keys_of_subjects(c, vault.tenant_no, refs))
-        fresh = {ref: vault.new_subject(ref) for ref in refs if ref not in rows}
-        for ref, (key_id, wrapped) in rows.items():
-            aead = vault.open_subject(key_id, ref, wrapped)
-            fresh[ref] = SubjectKey(SubjectKeyRow(key_id, ref, wrapped), aead, stored=True)
+        loaded: dict[bytes, SubjectKey] = {}
         with self._lock:
             known = self._keys[tenant]
-            fresh = {ref: known.setdefault(ref, key) for ref, key in fresh.items()}
+            for ref in refs:
+                key = known.get(ref)
+                row = rows.get(ref)
+                if row is not None and (key is None or key.row.key_id != row[0]):
+                    aead = vault.open_subject(row[0], ref, row[1])
+                    key = SubjectKey(SubjectKeyRow(row[0], ref, row[1]), aead, stored=True)
+                elif key is None:
+                    key = vault.new_subject(ref)
+                elif row is not None:
+                    key.stored = True
+                loaded[ref] = known[ref] = key
             while len(known) > SUBJECTS_MAX:
                 known.popitem(last=False)
-        return fresh
+        return loaded
 
     def forget(self, tenant: TenantId, ref: bytes) -> None:
         """Drop a subject's key from memory, as its erasure demands."""
         with self._lock:
             self._keys.get(tenant, OrderedDict()).pop(ref, None)
-
-    def confirm(self, tenant: TenantId, refs: Iterable[bytes]) -> None:
-        """Note that the keys of these subjects are durable, so that later records need not bring them along."""
-        with self._lock:
-            known = self._keys.get(tenant, OrderedDict())
-            for ref in refs:
-                if (key := known.get(ref)) is not None:
-                    key.stored = True
