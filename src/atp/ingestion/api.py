@@ -1,4 +1,7 @@
-"""Ingestion over HTTP: bytes to commands, outcomes to answers. JSON is read here, because the pipeline wants bytes."""
+"""Ingestion over HTTP: bytes to commands, outcomes to answers. JSON is read here, because the pipeline wants bytes.
+
+Refusals become verdicts per item and acceptances links to the records; nothing is decided about an event here.
+"""
 
 from __future__ import annotations
 

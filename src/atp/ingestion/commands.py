@@ -1,4 +1,7 @@
-"""`ingest`: from an event as sent to a record that is durable. One function shows the whole way."""
+"""`ingest`: from an event as sent to a record that is durable. One function shows the whole way.
+
+Bytes go in; out comes a future with, for each event, where it stands or why it was refused.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ from atp.kernel.randomness import random_salt
 from atp.policy.queries import Decide, decide_by_default
 from atp.streams.commands import Appender, Closing, Sealer, TenantVault, Vault
 from atp.streams.model import Appended, NewRecord, Outcome
-from atp.streams.rules import disclosure
 from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
 
 SUBJECTS_REMEMBERED: Final = 20_000

@@ -83,8 +83,10 @@ _decode_items = msgspec.msgpack.Decoder(list[_Record | _Refusal]).decode
 class PipelineProcesses:
     """Prepares batches, large ones in children.
 
-    State: `_idle` holds the children that have nothing to do, guarded by `_lock`; a child that is in use
-    belongs to the thread that took it. One that fails is dropped and its batch prepared here.
+    State: `_idle` holds the children that have nothing to do and `_ready` counts those that ever said they are
+    ready, both guarded by `_free`; a child in use belongs to the thread that took it. While all are busy a batch
+    waits for one, because the parent's interpreter has the writer to serve. One that fails is dropped and its
+    batch prepared here.
     """
 
     def __init__(self, pipeline: Pipeline, factory: Callable[[], Pipeline], *, processes: int) -> None:
@@ -92,9 +94,10 @@ class PipelineProcesses:
         self._pipeline = pipeline
         self._factory = factory
         self._processes = processes
-        self._lock = threading.Lock()
+        self._free = threading.Condition()
         self._idle: list[_Child] = []
         self._started = 0
+        self._ready = 0
 
     def prepare(self, origin: Origin, batch: Batch) -> Prepared:
         """Take a batch through the pipeline up to where it must be appended. Blocks."""
@@ -107,41 +110,58 @@ class PipelineProcesses:
             telemetry.logger().warning("pipeline_process_lost", reason=type(error).__name__)
             self._drop(child)
             return prepare(self._pipeline, origin, batch)
-        with self._lock:
-            self._idle.append(child)
+        self._give_back(child)
         return prepared
 
+    def _give_back(self, child: _Child) -> None:
+        with self._free:
+            self._idle.append(child)
+            self._free.notify()
+
     def _take(self) -> _Child | None:
-        """Return a child that is ready, starting one if there may be more; None while none is ready."""
-        with self._lock:
-            ready = next((child for child in reversed(self._idle) if child.ready()), None)
-            if ready is not None:
-                self._idle.remove(ready)
-                return ready
-            if self._started < self._processes:
+        """Return a child that is ready, waiting for one that is busy; None while none has become ready yet."""
+        with self._free:
+            if self._started < self._processes and not any(child.ready() for child in self._idle):
                 self._started += 1
                 self._idle.append(_Child(self._factory))
-        return None
+            while True:
+                ready = next((child for child in reversed(self._idle) if child.ready()), None)
+                if ready is not None:
+                    self._idle.remove(ready)
+                    if not ready.counted:
+                        ready.counted = True
+                        self._ready += 1
+                    return ready
+                if not self._ready:
+                    return None
+                self._free.wait()
+
+    def _forget(self, children: Sequence[_Child]) -> None:
+        """Count children out that end; the caller holds `_free`."""
+        self._started -= len(children)
+        self._ready -= sum(child.counted for child in children)
+        self._free.notify_all()
 
     def end_idle(self) -> None:
         """End the children that have had nothing to do for a while."""
         limit = monotonic() - IDLE_SECONDS
-        with self._lock:
+        with self._free:
             ending = [child for child in self._idle if child.used_at < limit]
             self._idle = [child for child in self._idle if child.used_at >= limit]
-            self._started -= len(ending)
+            self._forget(ending)
         for child in ending:
             child.stop()
 
     def _drop(self, child: _Child) -> None:
-        with self._lock:
-            self._started -= 1
+        with self._free:
+            self._forget([child])
         child.stop()
 
     def close(self) -> None:
         """End all children; those in use by other threads must have come back."""
-        with self._lock:
+        with self._free:
             ending, self._idle, self._processes = self._idle, [], 0
+            self._forget(ending)
         for child in ending:
             child.stop()
 
@@ -156,6 +176,7 @@ class _Child:
         self._process.start()
         far.close()
         self._ready = False
+        self.counted = False
         self.used_at = monotonic()
 
     def ready(self) -> bool:

@@ -1,4 +1,8 @@
-"""What ingestion takes from its callers and what it answers per event."""
+"""What ingestion takes from its callers and what it answers per event.
+
+`Origin` is what the edge knows of the caller, `Batch` the events as bytes, `Draft` one event on its way to a
+record, before it is sealed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Pure decisions of ingestion: times, enrichment, the stream's name, and the content of the record."""
+"""Pure decisions of ingestion: times, enrichment, the stream's name, and the content of the record.
+
+An event that satisfies the contract goes in; what is returned is ready to be encoded and hashed. No input is
+changed.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from atp.ingestion.model import Batch, Locate, Origin
 from atp.kernel.clock import format_us, normal_time
 from atp.kernel.errors import Detail, Problem
 from atp.policy.model import Verdict
-from atp.streams.model import RESERVED_PREFIX, Appended, Outcome
-from atp.streams.rules import STREAM_LENGTH_MAX, platform_content
+from atp.streams.events import platform_content
+from atp.streams.model import RESERVED_PREFIX, STREAM_LENGTH_MAX, Appended, Outcome
 
 EVENT_SCHEMA: Final = {"name": "audit-event", "version": "1"}
 EVENT_TYPE: Final = "audit_event.received"
