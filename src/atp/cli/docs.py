@@ -1,4 +1,7 @@
-"""`atp docs`: the pages that are made from the program, written to standard output."""
+"""`atp docs`: the pages that are made from the program, written to standard output.
+
+The settings page comes from the settings themselves, so what is printed is what the server reads.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`atp events`: send, list, get, search, watch and prove events over the HTTP API."""
+"""`atp events`: send, list, get, search, watch and prove events over the HTTP API.
+
+Options become parameters of the API's operations; answers are printed as tables or, with `--output json`,
+as they came. The server and the key come from options, the environment or ./var.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`atp keys`: API keys over the HTTP API, and the rotation of encryption keys on the server's own machine."""
+"""`atp keys`: API keys over the HTTP API, and the rotation of encryption keys on the server's own machine.
+
+The first group asks a running server. `rotate-encryption` opens the data directory itself, because master keys
+never travel.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`atp streams`: show and seal streams over the HTTP API."""
+"""`atp streams`: show and seal streams over the HTTP API.
+
+Names of streams hold slashes, so they are quoted before they become part of a path.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`atp tenants`: create, list and change tenants over the HTTP API."""
+"""`atp tenants`: create, list and change tenants over the HTTP API.
+
+Options become the fields of the API's bodies, answers become tables; what is allowed is the server's decision.
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,9 @@ LEVEL: Final = 1
 DECODED_SIZE_MAX: Final = 1 << 20
 """No stored value is larger; a frame that claims more is corrupt, not a reason to allocate."""
 
+TOGETHER_MIN: Final = 8
+"""Values from which one call for all of them is cheaper than one for each."""
+
 
 class CorruptValue(Exception):
     """Stored bytes that no codec can have written."""
@@ -55,13 +58,15 @@ def pack(raw: bytes) -> bytes:
 
 
 def pack_many(values: Sequence[bytes]) -> list[bytes]:
-    """Return the stored forms of `values`."""
-    compress = _codec.compressor.compress
-    frames = map(compress, values)
-    return [
-        b"\x01" + frame if len(frame) < len(raw) else b"\x00" + raw
-        for frame, raw in zip(frames, values, strict=True)
-    ]
+    """Return the stored forms of `values`: one call, which gives up the interpreter's lock once and not per value."""
+    if len(values) < TOGETHER_MIN:
+        return [pack(value) for value in values]
+    frames = _codec.compressor.multi_compress_to_buffer(list(values), threads=1)
+    packed = []
+    for index, raw in enumerate(values):
+        frame = frames[index].tobytes()
+        packed.append(b"\x01" + frame if len(frame) < len(raw) else b"\x00" + raw)
+    return packed
 
 
 def unpack(stored: bytes) -> bytes:
@@ -78,3 +83,17 @@ def unpack(stored: bytes) -> bytes:
     if codec == b"\x00":
         return stored[1:]
     raise CorruptValue("a stored value names no known codec")
+
+
+def unpack_many(values: Sequence[bytes]) -> list[bytes]:
+    """Return what `pack` was given for each of `values`; raises CorruptValue if one of them does not decode."""
+    if len(values) < TOGETHER_MIN or any(value[:1] != b"\x01" for value in values):
+        return [unpack(value) for value in values]
+    frames = [value[1:] for value in values]
+    try:
+        if any(not 0 <= zstandard.frame_content_size(frame) <= DECODED_SIZE_MAX for frame in frames):
+            return [unpack(value) for value in values]
+        decoded = _codec.decompressor.multi_decompress_to_buffer(frames, threads=1)
+    except (zstandard.ZstdError, ValueError) as error:
+        raise CorruptValue("a compressed value does not decode") from error
+    return [decoded[index].tobytes() for index in range(len(frames))]

@@ -1,4 +1,7 @@
-"""Where an IP address is, from a local MaxMind-format file; no network, nothing remembered."""
+"""Where an IP address is, from a local MaxMind-format file; no network, nothing remembered.
+
+An address goes in, the few fields of a location that a record keeps come out; what the file does not know is None.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, Self
 
 from atp.classification.model import Annotation, Classification
 from atp.classification.queries import classify, protect
-from atp.engine.codec import pack
+from atp.engine.codec import pack, pack_many
 from atp.ingestion import rules
 from atp.ingestion.model import EVENT_BYTES_MAX, FUTURE_SKEW_US, Batch, Draft, Locate, Origin
 from atp.kernel import canonical
@@ -22,7 +22,7 @@ from atp.kernel.hashing import b64u, sha256
 from atp.kernel.ids import TenantId
 from atp.kernel.randomness import random_salt
 from atp.policy.queries import Decide, decide_by_default
-from atp.streams.commands import Appender, Closing, Sealer, TenantVault, Vault
+from atp.streams.commands import Appender, Closing, Sealer, TenantVault, Vault, disclosure
 from atp.streams.model import Appended, NewRecord, Outcome
 from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
 
@@ -232,30 +232,35 @@ def _seal(work: _Work, drafts: Sequence[Draft | Problem]) -> list[NewRecord | Pr
     """Encode and hash each content, and encrypt its disclosures under its subject's key."""
     subjects = {draft.subject for draft in drafts if isinstance(draft, Draft) and draft.subject}
     keys = work.pipeline.sealer.keys_for(work.origin.tenant, subjects) if subjects else {}
-    vault = work.vault
-    records: list[NewRecord | Problem] = []
-    for draft in drafts:
-        if isinstance(draft, Problem):
-            records.append(draft)
-            continue
-        if draft.subject:
-            draft.content["classification"]["subject"] = b64u(draft.subject)
-        content = _encode(draft.content, plain=draft.plain)
-        digest = sha256(content)
-        records.append(
-            NewRecord(
-                draft.stream,
-                content,
-                digest,
-                pack(content),
-                draft.expected_version,
-                vault.idempotency(draft.idempotency_key, draft.fingerprint)
-                if draft.idempotency_key
-                else None,
-                (keys[draft.subject].box(draft.disclosures, digest),) if draft.subject else (),
-            )
-        )
-    return records
+    contents = [
+        _encode(_with_subject(draft), plain=draft.plain) for draft in drafts if isinstance(draft, Draft)
+    ]
+    sealed = iter(zip(contents, pack_many(contents), strict=True))
+    return [
+        draft if isinstance(draft, Problem) else _record(work, draft, keys, *next(sealed)) for draft in drafts
+    ]
+
+
+def _with_subject(draft: Draft) -> dict[str, Any]:
+    if draft.subject:
+        draft.content["classification"]["subject"] = b64u(draft.subject)
+    return draft.content
+
+
+def _record(
+    work: _Work, draft: Draft, keys: Mapping[bytes, SubjectKey], content: bytes, packed: bytes
+) -> NewRecord:
+    digest = sha256(content)
+    key = draft.idempotency_key
+    return NewRecord(
+        draft.stream,
+        content,
+        digest,
+        packed,
+        draft.expected_version,
+        work.vault.idempotency(key, draft.fingerprint) if key else None,
+        (keys[draft.subject].box(draft.disclosures, digest),) if draft.subject else (),
+    )
 
 
 def _merge(

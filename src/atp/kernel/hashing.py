@@ -1,4 +1,7 @@
-"""SHA-256, HMAC-SHA-256 and unpadded base64url: the only digests and the only text form of bytes in records."""
+"""SHA-256, HMAC-SHA-256 and unpadded base64url: the only digests and the only text form of bytes in records.
+
+Bytes in, bytes or text out. Padded base64 is here too, because signed notes use it.
+"""
 
 from __future__ import annotations
 

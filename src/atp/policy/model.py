@@ -1,4 +1,7 @@
-"""The verdict on an event, as it is written into the record's content."""
+"""The verdict on an event, as it is written into the record's content.
+
+Pure data: how long a record is kept, which outcome is assumed, and which rule of which version said so.
+"""
 
 from __future__ import annotations
 

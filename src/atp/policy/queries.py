@@ -1,4 +1,7 @@
-"""Asking for a verdict. Ingestion knows only `Decide`; the policy context fills it with tenants' own rules."""
+"""Asking for a verdict. Ingestion knows only `Decide`; the policy context fills it with tenants' own rules.
+
+An event and its classification level go in, a `Verdict` comes out; deciding writes nothing.
+"""
 
 from __future__ import annotations
 

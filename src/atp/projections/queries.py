@@ -1,4 +1,7 @@
-"""How far a projection has come, and what it could not take."""
+"""How far a projection has come, and what it could not take.
+
+Read from the projection's own database, inside the caller's snapshot.
+"""
 
 from atp.projections.store import SCHEMA, next_sequence, parked, reached
 

@@ -1,4 +1,8 @@
-"""Checkpoints of projections and the records they could not take, in the database of the projection itself."""
+"""Checkpoints of projections and the records they could not take, in the database of the projection itself.
+
+The checkpoint moves in the transaction that writes the rows, so that a crash repeats a batch whole or not at
+all.
+"""
 
 from __future__ import annotations
 

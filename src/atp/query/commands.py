@@ -1,4 +1,8 @@
-"""Showing sealed values: opened, joined back, and the access recorded before the answer leaves (SEC-04)."""
+"""Showing sealed values: opened, joined back, and the access recorded before the answer leaves (SEC-04).
+
+A page of records and the caller's clearance go in, the values they may see come out. Without the record of the
+access there is no answer.
+"""
 
 from __future__ import annotations
 

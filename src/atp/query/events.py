@@ -1,4 +1,7 @@
-"""The fact this context states: sealed values were shown to somebody (SEC-04). It names records, never values."""
+"""The fact this context states: sealed values were shown to somebody (SEC-04).
+
+Its payload names the records and counts the values; it never holds one.
+"""
 
 from __future__ import annotations
 

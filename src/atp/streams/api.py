@@ -1,4 +1,7 @@
-"""Sealing a stream over HTTP. Reading streams is the query context's, because it shows events."""
+"""Sealing a stream over HTTP. Reading streams is the query context's, because it shows events.
+
+The seal is a command of the ledger; this file turns a body into it and its result into the answer.
+"""
 
 from __future__ import annotations
 

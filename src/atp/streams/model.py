@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ from atp.kernel.ids import TenantId, encode_ulid
 StreamState = Literal["active", "sealed", "archived"]
 RESERVED_PREFIX = "atp."
 """Streams of platform events start with it, so that no tenant can seal or fill them."""
+STREAM_LENGTH_MAX: Final = 512
+"""Characters of a stream's name; resource ids are bounded to fit (contracts/schemas/audit-event.v1.json)."""
 
 
 class SubjectKeyRow(msgspec.Struct, frozen=True, gc=False):

@@ -20,8 +20,8 @@ from atp.kernel.errors import Problem
 from atp.kernel.hashing import sha256
 from atp.kernel.ids import TenantId, decode_ulid
 from atp.streams import store
-from atp.streams.commands.vault import TenantVault, open_box
 from atp.streams.model import LogHead, StoredRecord, StreamState
+from atp.streams.store.opened import TenantVault, open_box
 
 PAGE_MAX: Final = 1_000
 """Records of one page; a caller continues from the last position or version."""
@@ -30,7 +30,7 @@ END: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class StreamInfo:
+class StreamStatus:
     """A stream's state: its name, life-cycle state, last version and when it began (microseconds)."""
 
     stream_no: int
@@ -127,14 +127,14 @@ def position_at(connection: Connection, tenant: TenantId, recorded_us: int) -> i
     return low
 
 
-def stream(connection: Connection, tenant: TenantId, name: str) -> StreamInfo:
+def stream(connection: Connection, tenant: TenantId, name: str) -> StreamStatus:
     """Return a stream's state; raises STREAM_NOT_FOUND."""
     number = log(connection, tenant).tenant_no
     row = store.stream_row(connection, number, name)
     if row is None:
         raise Problem("STREAM_NOT_FOUND")
     head = store.stream_heads(connection, number, [name])[name]
-    return StreamInfo(row[0], row[1], row[2], head.version, row[3], head.record_hash)
+    return StreamStatus(row[0], row[1], row[2], head.version, row[3], head.record_hash)
 
 
 def read_stream(

@@ -5,13 +5,12 @@ Formats are those of docs/record-format.md (design section 4).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from atp.kernel import canonical
-from atp.kernel.clock import format_us
 from atp.kernel.errors import Detail, Problem
 from atp.kernel.hashing import b64u, b64u_bytes, hmac_sha256, sha256
 from atp.kernel.ids import TenantId, encode_ulid
@@ -20,9 +19,6 @@ from atp.streams.model import NewRecord, StreamHead
 
 FORMAT: Final = "atp.record.v1"
 SUBJECT_REF_SIZE: Final = 12
-STREAM_LENGTH_MAX: Final = 512
-"""Characters of a stream's name; resource ids are bounded to fit (contracts/schemas/audit-event.v1.json)."""
-PLATFORM_SCHEMA: Final = {"name": "platform-event", "version": "1"}
 
 _HEADER: Final = (
     b'{"contentHash":"%b","format":"'
@@ -108,36 +104,6 @@ def idempotency_conflict(first_id: bytes, position: int) -> Problem:
         details=[Detail("idempotencyKey", f"was used for record {first}")],
         extra={"firstRecord": {"id": first, "position": position}},
     )
-
-
-def platform_content(
-    *,
-    type: str,
-    actor: Mapping[str, Any],
-    resource: Mapping[str, Any],
-    payload: Mapping[str, Any],
-    occurred_us: int,
-    correlation: Mapping[str, str] | None = None,
-    outcome: str = "success",
-) -> bytes:
-    """Return the content of a platform event: a fact about ATP itself, in the same form as an audit event."""
-    content: dict[str, Any] = {
-        "action": {"name": type},
-        "actor": dict(actor),
-        "classification": {"findings": [], "level": "internal"},
-        "kind": "platform",
-        "occurredAt": format_us(occurred_us),
-        "outcome": outcome,
-        "payload": dict(payload),
-        "policy": {"retentionDays": None, "rule": "platform", "version": "builtin-1"},
-        "resource": dict(resource),
-        "salt": random_salt(),
-        "schema": PLATFORM_SCHEMA,
-        "type": type,
-    }
-    if correlation:
-        content["correlation"] = dict(correlation)
-    return canonical.encode(content)
 
 
 def seal_box(disclosures: Sequence[bytes]) -> bytes:

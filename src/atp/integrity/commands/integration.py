@@ -1,4 +1,8 @@
-"""The integrator: from the feed to tiles and signed checkpoints. One step shows the whole way."""
+"""The integrator: from the feed to tiles and signed checkpoints. One step shows the whole way.
+
+Owns tiles and checkpoints: new leaves come from the records, tiles and a signed note go into the tables, and
+the guard outside the store has the last word on what may be signed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Signing keys of logs: made before the first signature, rotated with an overlap, opened only to sign."""
+"""Signing keys of logs: made before the first signature, rotated with an overlap, opened only to sign.
+
+Private halves are stored under the tenant's wrapping key; `Signers` keeps them open, by log, for the
+integrator.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The life of a verification run: asked for, claimed by a runner, kept informed, ended with a record of it."""
+"""The life of a verification run: asked for, claimed by a runner, kept informed, ended with a record of it.
+
+A run is a row: every step is a change of its state, so that a run whose process died is seen and ended. The
+record of the result goes into the log that was checked.
+"""
 
 from __future__ import annotations
 

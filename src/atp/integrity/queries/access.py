@@ -1,4 +1,7 @@
-"""How a verifier reaches a database from any process: where it is, and the master keys that open its values."""
+"""How a verifier reaches a database from any process: where it is, and the master keys that open its values.
+
+`Access` can be sent to a worker process, which opens a reader of its own; `Workers` owns those processes.
+"""
 
 from __future__ import annotations
 

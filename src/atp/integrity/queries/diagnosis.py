@@ -1,4 +1,8 @@
-"""Saying what exactly is wrong with a record that is not as it must be. Off the hot path: clear, not fast."""
+"""Saying what exactly is wrong with a record that is not as it must be. Off the hot path: clear, not fast.
+
+A header and what it should say go in, the differing fields by name come out; also whether a record that is
+absent was purged with an explanation.
+"""
 
 from __future__ import annotations
 

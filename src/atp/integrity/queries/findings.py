@@ -1,4 +1,7 @@
-"""Collecting what a verification finds: counted exactly, kept up to a limit, named by position where possible."""
+"""Collecting what a verification finds: counted exactly, kept up to a limit, named by position where possible.
+
+Owns the list during one run; a finding holds kinds, positions and names of fields, never a value of a record.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from atp.engine.database import StorageUnavailable
 from atp.engine.sqlite import DatabaseDamaged
 from atp.integrity.model import FINDINGS_MAX, Finding
 from atp.kernel.ids import encode_ulid
+from atp.streams.model import STREAM_LENGTH_MAX
 
 _POSTGRES_DAMAGE = " XX00"
 """SQLSTATEs of class XX: internal error, data corrupted, index corrupted."""
-_STREAM_LENGTH_MAX = 512
 
 
 @dataclass(slots=True)
@@ -41,7 +44,7 @@ class Findings:
                 message=message,
                 position=position if isinstance(position, int) and 0 <= position < 1 << 53 else None,
                 id=text if isinstance(text, str) else None,
-                stream=stream if stream and len(stream) <= _STREAM_LENGTH_MAX else None,
+                stream=stream if stream and len(stream) <= STREAM_LENGTH_MAX else None,
             )
         )
 

@@ -1,4 +1,7 @@
-"""Checking sealed streams: the record of the sealing, the stream's state and its records agree (STR-02)."""
+"""Checking sealed streams: the record of the sealing, the stream's state and its records agree (STR-02).
+
+What disagrees goes into the findings of the run; stored rows are read, never believed: the root is recomputed.
+"""
 
 from __future__ import annotations
 

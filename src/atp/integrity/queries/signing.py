@@ -1,4 +1,8 @@
-"""Checking a checkpoint: its text against the recomputed tree, its signatures against keys, a policy, the guard."""
+"""Checking a checkpoint: its text against the recomputed tree, its signatures against keys, a policy, the guard.
+
+The text of a note and the trusted keys go in; findings come out. Keys that the log itself names prove less than
+keys that a policy of the reader names, and are reported so.
+"""
 
 from __future__ import annotations
 

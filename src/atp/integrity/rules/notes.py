@@ -1,4 +1,7 @@
-"""C2SP signed-note, tlog-checkpoint and the ML-DSA-44 half of tlog-cosignature: texts, key ids, signatures."""
+"""C2SP signed-note, tlog-checkpoint and the ML-DSA-44 half of tlog-cosignature: texts, key ids, signatures.
+
+Pure: sizes, roots and keys go in, the bytes of notes come out, and back. Time is given by the caller.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Receipts: the same inclusion proof as C2SP `.tlog-proof` text and as a COSE receipt (RFC 9942)."""
+"""Receipts: the same inclusion proof as C2SP `.tlog-proof` text and as a COSE receipt (RFC 9942).
+
+Pure: a path and a signer go in, bytes that others' software reads come out.
+"""
 
 from __future__ import annotations
 

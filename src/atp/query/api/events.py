@@ -1,4 +1,8 @@
-"""Lists, searches and single events; and the table of all handlers of this context."""
+"""Lists, searches and single events; and the table of all handlers of this context.
+
+Checked parameters go in, pages of events come out; sealed values are joined back for callers cleared for them,
+after the access is recorded.
+"""
 
 from __future__ import annotations
 

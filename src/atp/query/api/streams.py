@@ -1,4 +1,7 @@
-"""One stream over HTTP: its state and head, and a page of its records in order (API-04)."""
+"""One stream over HTTP: its state and head, and a page of its records in order (API-04).
+
+Read from the records, not from the search model, so it is never behind.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from atp.query.rules.scan import Match
 from atp.query.rules.view import event_view
 from atp.streams import queries
 from atp.streams.model import RESERVED_PREFIX, StoredRecord
-from atp.streams.queries import StreamInfo
+from atp.streams.queries import StreamStatus
 from atp.web.page import links
 from atp.web.request import Request
 from atp.web.response import Response, json_response, revalidated
@@ -30,7 +33,7 @@ Finish = Callable[[Request, Mapping[str, Any], Sequence[Shown]], Awaitable[list[
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    info: StreamInfo
+    info: StreamStatus
     last: StoredRecord | None
     seal: Mapping[str, Any] | None
     records: Sequence[StoredRecord]
@@ -114,7 +117,7 @@ def _read(connection: Connection, tenant: TenantId, request: Request) -> _Page:
     return _Page(info, last[0] if last else None, seal, records, more)
 
 
-def _versions(connection: Connection, tenant: TenantId, info: StreamInfo, recorded: Times) -> tuple[int, int]:
+def _versions(connection: Connection, tenant: TenantId, info: StreamStatus, recorded: Times) -> tuple[int, int]:
     """Return the versions [start, end) recorded in a range, by bisection: recorded times never decrease."""
     start, end = 1, info.version + 1
     if recorded.start is not None:
@@ -124,7 +127,7 @@ def _versions(connection: Connection, tenant: TenantId, info: StreamInfo, record
     return start, end
 
 
-def _version_at(connection: Connection, tenant: TenantId, info: StreamInfo, recorded_us: int) -> int:
+def _version_at(connection: Connection, tenant: TenantId, info: StreamStatus, recorded_us: int) -> int:
     low, high = 1, info.version + 1
     while low < high:
         middle = (low + high) // 2

@@ -1,5 +1,4 @@
 """The search language: `actor.id:u-1001 AND (outcome:denied OR payload.pages:>10) NOT "read only"`.
-
     search  = or ;  or = and { OR and } ;  and = part { [AND] part } ;  part = { NOT | - } ( "(" or ")" | term )
     term    = field ":" value | field ":" ( ">" | ">=" | "<" | "<=" ) value | field ":[" value TO value "]" | words
     value   = "quoted" | bare | bare "*"

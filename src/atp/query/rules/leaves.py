@@ -1,4 +1,8 @@
-"""Leaves of a search and the structured form: what the JSON `query` and the plain filters mean as a tree."""
+"""Leaves of a search and the structured form: what the JSON `query` and the plain filters mean as a tree.
+
+Pure: the language's terms, the body's objects and the list's parameters all become the same nodes, and nothing
+of them ever becomes SQL.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From checked parameters, or the body of a search, to what is to be found; and the addresses of pages."""
+"""From checked parameters, or the body of a search, to what is to be found; and the addresses of pages.
+
+Pure: parameters go in, a `Search` and links come out. A cursor is checked before it comes here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A search under way: which part of the order is read next, how much of it, and where the page ends."""
+"""A search under way: which part of the order is read next, how much of it, and where the page ends.
+
+Pure: the store is told what to read and tells what it found; the scan decides when a page is full, and when
+enough was read for one request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""How a record is shown: the flat form of the contract's AuditEvent, with sealed values sealed or put back."""
+"""How a record is shown: the flat form of the contract's AuditEvent, with sealed values sealed or put back.
+
+Pure: a stored record goes in, JSON values come out; a record is never changed, a view is made anew each time.
+"""
 
 from __future__ import annotations
 

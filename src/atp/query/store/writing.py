@@ -1,4 +1,7 @@
-"""Writing the search model: many rows in few statements."""
+"""Writing the search model: many rows in few statements.
+
+Rows come prepared from the projection, inside its transaction; nothing here is evidence, all can be made again.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from atp.streams.commands.appender import Appender, Closing
 from atp.streams.commands.ledger import Ledger
-from atp.streams.commands.vault import Sealer, TenantVault, Vault
+from atp.streams.commands.vault import Sealer, Vault
+from atp.streams.rules import disclosure
+from atp.streams.store.opened import TenantVault
 
-__all__ = ["Appender", "Closing", "Ledger", "Sealer", "TenantVault", "Vault"]
+__all__ = ["Appender", "Closing", "Ledger", "Sealer", "TenantVault", "Vault", "disclosure"]

@@ -1,4 +1,8 @@
-"""Group commit: requests that arrive while one transaction is being written share the next one."""
+"""Group commit: requests that arrive while one transaction is being written share the next one.
+
+Owns the queue of waiting requests and the transaction being formed. Records ready to be appended go in; futures
+come out, which resolve after the commit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The one place where records come into being: positions, versions, headers and hashes, under the shard's lock."""
+"""The one place where records come into being: positions, versions, headers and hashes, under the shard's lock.
+
+Prepared records and the heads of their streams go in, inside the writer's transaction; positions and record
+hashes come out. Nothing else in ATP makes a record or seals a stream.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from atp.kernel.errors import Detail, Problem
 from atp.kernel.hashing import b64u, sha256
 from atp.kernel.ids import TenantId, UlidFactory, encode_ulids
 from atp.kernel.merkle import Frontier, leaf_hash
-from atp.streams import rules, store
+from atp.streams import events, rules, store
 from atp.streams.model import (
     RESERVED_PREFIX,
     Appended,
@@ -274,7 +278,7 @@ class Ledger:
         `stream` is `{aggregate type}/{aggregate id}` without the reserved prefix, which is added here.
         """
         kind, _, subject = stream.partition("/")
-        content = rules.platform_content(
+        content = events.platform_content(
             type=type,
             actor=actor,
             resource={"type": kind, "id": subject},

@@ -1,4 +1,7 @@
-"""The heads of shards, logs and streams, and what an append looks up and writes under the shard's lock."""
+"""The heads of shards, logs and streams, and what an append looks up and writes under the shard's lock.
+
+Heads are the only rows that change; what was appended never does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Disclosure boxes, the keys of data subjects, and the keys of tenants, each wrapped by the next."""
+"""Disclosure boxes, the keys of data subjects, and the keys of tenants, each wrapped by the next.
+
+Only wrapped keys and encrypted boxes go in and out; opening them is the vault's work.
+"""
 
 from __future__ import annotations
 

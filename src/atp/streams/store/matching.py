@@ -1,4 +1,8 @@
-"""Looking up many keys in one statement, in the form each engine does best."""
+"""Looking up many keys in one statement, in the form each engine does best.
+
+A list of values goes in; out come the condition to put into the statement and its parameters, in pieces that an
+engine can take.
+"""
 
 from __future__ import annotations
 

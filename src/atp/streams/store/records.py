@@ -1,4 +1,7 @@
-"""Reading records: by identifier, by position, by stream, in the order of the feed."""
+"""Reading records: by identifier, by position, by stream, in the order of the feed.
+
+Rows are unpacked into `StoredRecord`; whether the bytes are right is not asked here but by verification.
+"""
 
 from __future__ import annotations
 
