@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import zstandard
 
@@ -61,7 +61,7 @@ def pack_many(values: Sequence[bytes]) -> list[bytes]:
     """Return the stored forms of `values`: one call, which gives up the interpreter's lock once and not per value."""
     if len(values) < TOGETHER_MIN:
         return [pack(value) for value in values]
-    frames = _codec.compressor.multi_compress_to_buffer(list(values), threads=1)
+    frames = _codec.compressor.multi_compress_to_buffer([*values], threads=1)
     packed = []
     for index, raw in enumerate(values):
         frame = frames[index].tobytes()
@@ -89,7 +89,7 @@ def unpack_many(values: Sequence[bytes]) -> list[bytes]:
     """Return what `pack` was given for each of `values`; raises CorruptValue if one of them does not decode."""
     if len(values) < TOGETHER_MIN or any(value[:1] != b"\x01" for value in values):
         return [unpack(value) for value in values]
-    frames = [value[1:] for value in values]
+    frames: list[Any] = [value[1:] for value in values]
     try:
         if any(not 0 <= zstandard.frame_content_size(frame) <= DECODED_SIZE_MAX for frame in frames):
             return [unpack(value) for value in values]

@@ -22,7 +22,7 @@ from atp.kernel.hashing import b64u, sha256
 from atp.kernel.ids import TenantId
 from atp.kernel.randomness import random_salt
 from atp.policy.queries import Decide, decide_by_default
-from atp.streams.commands import Appender, Closing, Sealer, TenantVault, Vault, disclosure
+from atp.streams.commands import Appender, Closing, Sealer, SubjectKey, TenantVault, Vault, disclosure
 from atp.streams.model import Appended, NewRecord, Outcome
 from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
 

@@ -115,6 +115,20 @@ class StoredRecord(msgspec.Struct, gc=False):
         return msgspec.json.decode(self.content)  # type: ignore[no-any-return]
 
 
+class LogEntry(msgspec.Struct, frozen=True, gc=False):
+    """What a record puts into its log's tree, and where: the hash of its header."""
+
+    sequence: int
+    tenant_no: int
+    position: int
+    header: bytes
+
+    @property
+    def record_hash(self) -> bytes:
+        """SHA-256 of the header bytes."""
+        return sha256(self.header)
+
+
 class LogHead(msgspec.Struct, frozen=True, gc=False):
     """The state of one tenant's log. `log_id` names it in tile addresses, `origin` in its checkpoints."""
 

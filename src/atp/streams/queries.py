@@ -20,7 +20,7 @@ from atp.kernel.errors import Problem
 from atp.kernel.hashing import sha256
 from atp.kernel.ids import TenantId, decode_ulid
 from atp.streams import store
-from atp.streams.model import LogHead, StoredRecord, StreamState
+from atp.streams.model import LogEntry, LogHead, StoredRecord, StreamState
 from atp.streams.store.opened import TenantVault, open_box
 
 PAGE_MAX: Final = 1_000
@@ -166,7 +166,12 @@ def feed(connection: Connection, shard: int, sequence: int, limit: int) -> list[
 
     Raises CorruptValue for a damaged row; use `feed_tolerant` to step over it.
     """
-    return [store.to_record(row) for row in store.feed_rows(connection, shard, sequence, limit)]
+    return store.to_records(store.feed_rows(connection, shard, sequence, limit))
+
+
+def feed_entries(connection: Connection, shard: int, sequence: int, limit: int) -> list[LogEntry]:
+    """As `feed`, with only what goes into the trees, recomputed from the stored headers."""
+    return store.feed_entries(connection, shard, sequence, limit)
 
 
 def feed_tolerant(

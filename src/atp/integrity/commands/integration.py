@@ -23,7 +23,7 @@ from atp.kernel import merkle
 from atp.kernel.clock import Clock, now_us
 from atp.kernel.ids import TenantId
 from atp.streams import queries as streams
-from atp.streams.model import RESERVED_PREFIX, LogHead, StoredRecord
+from atp.streams.model import RESERVED_PREFIX, LogEntry, LogHead
 
 STEP_RECORDS: Final = 5_000
 """Records integrated in one step; bounds its memory and how long the writer is held for its tiles."""
@@ -94,16 +94,16 @@ class Integrator:
         self._trees.clear()
         self._next = -1
 
-    def _fetch(self, connection: Connection) -> list[StoredRecord]:
+    def _fetch(self, connection: Connection) -> list[LogEntry]:
         cursor = store.next_sequence(connection, self._shard)
         if cursor != self._next:
             self._trees.clear()
             self._next = cursor
-        return streams.feed(connection, self._shard, cursor, STEP_RECORDS)
+        return streams.feed_entries(connection, self._shard, cursor, STEP_RECORDS)
 
-    def _grow(self, records: Sequence[StoredRecord]) -> dict[int, _Tree]:
+    def _grow(self, records: Sequence[LogEntry]) -> dict[int, _Tree]:
         """Append each record's hash to its log's tree; return the trees that grew."""
-        by_tenant: dict[int, list[StoredRecord]] = {}
+        by_tenant: dict[int, list[LogEntry]] = {}
         for record in records:
             by_tenant.setdefault(record.tenant_no, []).append(record)
         missing = [number for number in by_tenant if number not in self._trees]

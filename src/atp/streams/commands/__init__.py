@@ -4,6 +4,6 @@ from atp.streams.commands.appender import Appender, Closing
 from atp.streams.commands.ledger import Ledger
 from atp.streams.commands.vault import Sealer, Vault
 from atp.streams.rules import disclosure
-from atp.streams.store.opened import TenantVault
+from atp.streams.store.opened import SubjectKey, TenantVault
 
-__all__ = ["Appender", "Closing", "Ledger", "Sealer", "TenantVault", "Vault", "disclosure"]
+__all__ = ["Appender", "Closing", "Ledger", "Sealer", "SubjectKey", "TenantVault", "Vault", "disclosure"]

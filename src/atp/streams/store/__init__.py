@@ -29,6 +29,7 @@ from atp.streams.store.keys import (
 )
 from atp.streams.store.records import (
     every_stream_record,
+    feed_entries,
     feed_rows,
     log_records,
     record_at,
@@ -37,6 +38,7 @@ from atp.streams.store.records import (
     stream_records,
     stream_row,
     to_record,
+    to_records,
 )
 from atp.streams.store.tables import (
     DISCLOSURE_COLUMNS,
@@ -61,6 +63,7 @@ __all__ = [
     "ensure_shard",
     "every_stream_record",
     "explain",
+    "feed_entries",
     "feed_rows",
     "idempotent_positions",
     "insert_subject_keys",
@@ -86,4 +89,5 @@ __all__ = [
     "subject_keys_after",
     "tenant_keys",
     "to_record",
+    "to_records",
 ]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from atp.engine.codec import unpack
+from atp.engine.codec import unpack, unpack_many
 from atp.engine.database import Connection
-from atp.streams.model import StoredRecord
+from atp.streams.model import LogEntry, StoredRecord
 from atp.streams.store.matching import matching
 
 _RECORD = "SELECT sequence, tenant_no, position, stream_no, version, id, header, content FROM records"
@@ -22,6 +22,27 @@ def to_record(row: tuple[Any, ...]) -> StoredRecord:
     return StoredRecord(
         sequence, tenant_no, position, stream_no, version, id_, unpack(header), unpack(content)
     )
+
+
+def to_records(rows: Sequence[tuple[Any, ...]]) -> list[StoredRecord]:
+    """Return many rows as records; raises CorruptValue when the bytes of one do not decode."""
+    headers = unpack_many([row[6] for row in rows])
+    contents = unpack_many([row[7] for row in rows])
+    return [
+        StoredRecord(row[0], row[1], row[2], row[3], row[4], row[5], header, content)
+        for row, header, content in zip(rows, headers, contents, strict=True)
+    ]
+
+
+def feed_entries(connection: Connection, shard: int, sequence: int, limit: int) -> list[LogEntry]:
+    """Return the log entries from `sequence` on, in feed order; raises CorruptValue as `to_records` does."""
+    rows = connection.rows(
+        """SELECT sequence, tenant_no, position, header FROM records
+           WHERE shard = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3 /* every tenant: the shard's feed */""",
+        (shard, sequence, limit),
+    )
+    headers = unpack_many([row[3] for row in rows])
+    return [LogEntry(row[0], row[1], row[2], header) for row, header in zip(rows, headers, strict=True)]
 
 
 def record_by_id(connection: Connection, tenant_no: int, id_: bytes) -> StoredRecord | None:
