@@ -5,7 +5,7 @@ Pure: no table, no clock, no key. An event goes in; findings, or a protected eve
 
 from __future__ import annotations
 
-from atp.classification.rules.findings import classify
+from atp.classification.rules.findings import automaton, classify
 from atp.classification.rules.protection import protect
 
-__all__ = ["classify", "protect"]
+__all__ = ["automaton", "classify", "protect"]

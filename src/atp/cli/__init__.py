@@ -1,66 +1,23 @@
-"""The command `atp`. Each subcommand's module is imported only when it is called, so that `atp --version` is quick."""
+"""The command `atp`. What it can do stands in `atp.cli.table`, each command in a module of its own.
 
-from __future__ import annotations
+Every import here is paid by every call, so there is none that `atp --version` does not need.
+"""
 
 import sys
-from importlib import import_module
-from typing import Final
-
-import click
 
 from atp import __version__
-
-COMMANDS: Final = {
-    "serve": ("atp.cli.serve", "serve_command", "Run the server."),
-    "events": ("atp.cli.events", "events_group", "Send, list, get, search and watch events; fetch proofs."),
-    "import": ("atp.imports.cli", "import_command", "Import an existing log."),
-    "verify": (
-        "atp.integrity.cli",
-        "verify_command",
-        "Recompute the log from stored bytes and check everything.",
-    ),
-    "streams": ("atp.cli.streams", "streams_group", "Show and seal streams."),
-    "tenants": ("atp.cli.tenants", "tenants_group", "Create, list and change tenants."),
-    "keys": (
-        "atp.cli.keys",
-        "keys_group",
-        "Create, list, revoke and rotate API keys; rotate encryption keys.",
-    ),
-    "docs": ("atp.cli.docs", "docs_group", "Write the reference pages that are made from the program."),
-}
-"""Name → (module, attribute, one-line help). The help stands here so that `atp --help` imports nothing."""
-
-
-class LazyGroup(click.Group):
-    """A group whose subcommands are imported when they are needed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = COMMANDS.get(cmd_name)
-        if found is None:
-            return None
-        command: click.Command = getattr(import_module(found[0]), found[1])
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="atp", message="%(prog)s %(version)s")
-def cli() -> None:
-    """The audit trail that proves itself."""
 
 
 def main() -> None:
     """Run the command line; a setting that cannot be used ends it with exit code 2 and one line."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"atp {__version__}\n")
+        return
+    from atp.cli.table import cli
     from atp.engine.settings import SettingError
 
     try:
         cli.main(standalone_mode=True)
     except SettingError as error:
-        click.echo(f"Error: {error}", err=True)
+        sys.stderr.write(f"Error: {error}\n")
         sys.exit(2)

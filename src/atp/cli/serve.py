@@ -22,6 +22,7 @@ import uvicorn
 import uvloop
 
 from atp.app import Platform, open_platform
+from atp.classification.queries import automaton
 from atp.engine import telemetry
 from atp.engine.database import UnsafeDatabase
 from atp.engine.keys import KeyUnavailable
@@ -111,6 +112,7 @@ async def _serve(platform: Platform, listener: socket.socket, settings: Settings
     log = telemetry.logger()
     log.info("starting", **{f"setting_{name}": value for name, value in redacted(settings).items()})
     await platform.start()
+    warming = asyncio.create_task(asyncio.to_thread(automaton))  # 0.2 s that no event should wait for.
     config = uvicorn.Config(
         platform.gateway,
         http="httptools",
@@ -134,6 +136,7 @@ async def _serve(platform: Platform, listener: socket.socket, settings: Settings
     _greet(platform, listener, output)
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    await warming
     log.info("stopping")
     drained = await platform.drain()
     server.should_exit = True

@@ -8,11 +8,31 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-import structlog
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+@contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Let an optional import fail: structlog would load rich, a quarter of the start and 10 MB, for tracebacks
+    that show local variables, which may never be in a log.
+    """
+    known = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if known is not None:
+            sys.modules[name] = known
+
+
+with _hidden("rich"):
+    import structlog
 
 REGISTRY: Final = CollectorRegistry()
 """The process's metrics; /metrics serves it."""
