@@ -48,7 +48,7 @@ def documents() -> Documents:
 def read(folder: Path) -> Documents:
     """Return the documents below `folder`, from its cache if that was made of exactly these sources."""
     sources = _sources(folder)
-    cache = folder / _CACHE_FOLDER / f"{_digest(sources)}.json"
+    cache = _cache_file(folder, sources)
     try:
         return msgspec.json.decode(cache.read_bytes(), type=Documents)
     except (OSError, msgspec.DecodeError):
@@ -56,6 +56,11 @@ def read(folder: Path) -> Documents:
     loaded = parse(sources)
     _keep(cache, msgspec.json.encode(loaded))
     return loaded
+
+
+def cache_file(folder: Path) -> Path:
+    """Return where the parsed form of exactly these contracts is kept; the wheel's build packs it."""
+    return _cache_file(folder, _sources(folder))
 
 
 def parse(sources: dict[str, bytes]) -> Documents:
@@ -72,6 +77,10 @@ def parse(sources: dict[str, bytes]) -> Documents:
 def _sources(folder: Path) -> dict[str, bytes]:
     files = [folder / ERRORS_FILE, folder / OPENAPI_FILE, *sorted((folder / "schemas").rglob("*.json"))]
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def _cache_file(folder: Path, sources: dict[str, bytes]) -> Path:
+    return folder / _CACHE_FOLDER / f"{_digest(sources)}.json"
 
 
 def _digest(sources: dict[str, bytes]) -> str:
