@@ -1,15 +1,17 @@
 """Reading over HTTP, through the real edge; the client holds every answer against the contract."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from atp.engine.sqlite import SqliteDatabase
-from atp.ingestion.api import IngestionApi
-from atp.ingestion.commands import Pipeline
+from atp.ingestion.commands import Pipeline, ingest
+from atp.ingestion.model import Batch, Origin
+from atp.kernel.clock import format_us
+from atp.kernel.hashing import b64u
+from atp.kernel.ids import TenantId, encode_ulid
 from atp.projections.jobs import ProjectionLoop
 from atp.query.api import QueryApi
 from atp.query.commands import Disclosing
@@ -19,15 +21,14 @@ from atp.query.queries import Finder
 from atp.specs import schemas
 from atp.streams.api import StreamsApi
 from atp.streams.commands import Appender, Sealer
+from atp.streams.model import Appended
 from atp.web.page import Cursors
 from atp.web.principal import Clearance
-from atp.web.request import raw_body
 from tests.gateway.edge import Edge, example, open_edge
 
 RECEIPT = example("getAuditEventProof", 200)
 EVENTS = "/api/v1/audit-events"
 OPERATIONS = (
-    "ingestAuditEvent",
     "sealEventStream",
     "listAuditEvents",
     "searchAuditEvents",
@@ -48,16 +49,13 @@ class House:
         self.model = SqliteDatabase(folder / "search.db", schema=projection.schema("sqlite"))
         self.arrivals, self.progress = Wakes(), Wakes()
         self.loop = ProjectionLoop(database, self.model, projection, on_progress=self.progress.notify)
-        self.workers = ThreadPoolExecutor(1)
-        pipeline = Pipeline(
+        self.pipeline = Pipeline(
             contract=schemas.validator("audit-event.v1"),
             vault=books.vault,
             sealer=Sealer(database, books.vault.tenant),
-            appender=Appender(database, books.ledger, on_commit=self.committed),
-            locate=None,
         )
+        self.appender = Appender(database, books.ledger, on_commit=self.committed)
         self.handlers = {
-            **IngestionApi(pipeline=pipeline, directory=self.edge.directory, workers=self.workers).handlers(),
             **StreamsApi(database=database, ledger=books.ledger, committed=self.committed).handlers(),
             **QueryApi(
                 records=database,
@@ -77,7 +75,7 @@ class House:
         async def handler(request):
             return await self.handlers[name](request)
 
-        return raw_body(handler) if name == "ingestAuditEvent" else handler
+        return handler
 
     def committed(self) -> None:
         self.arrivals.notify()
@@ -92,13 +90,19 @@ class House:
             "payload": {"number": number},
             **members,
         }
-        answer = self.client.post(EVENTS, event)
-        assert answer.status == 201, answer.content
-        return answer.json
+        batch = Batch([msgspec.json.encode(event)])
+        [stored] = ingest(self.pipeline, self.appender, Origin(TenantId("demo")), batch).result(30)
+        assert isinstance(stored, Appended)
+        return {
+            "id": encode_ulid(stored.id),
+            "position": stored.position,
+            "recordHash": b64u(stored.record_hash),
+            "recordedAt": format_us(stored.recorded_us),
+            "streamVersion": stored.version,
+        }
 
     def close(self) -> None:
         self.loop.stop()
-        self.workers.shutdown()
         self.model.close()
         self.edge.close()
 

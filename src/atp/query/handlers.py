@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,8 @@ from atp.query.rules.words import folded
 from atp.query.store import schema as tables
 from atp.query.store.writing import Row, insert
 from atp.streams.model import StoredRecord
+
+_RECORDED_AT: Final = b'"recordedAt":"'
 
 _key = lru_cache(maxsize=50_000)(tables.key)
 
@@ -61,6 +64,12 @@ def _microseconds(text: str) -> int:
     return _second_us(text[:19]) + int(text[20:26])
 
 
+def _recorded_at(header: bytes) -> str:
+    # Headers are canonical and written by us: no member before this one can hold its name.
+    start = header.index(_RECORDED_AT) + len(_RECORDED_AT)
+    return header[start : start + 27].decode("ascii")
+
+
 _content = msgspec.json.Decoder(_Content).decode
 _action = msgspec.json.Decoder(_Action).decode
 _named = msgspec.json.Decoder(_Named).decode
@@ -96,6 +105,7 @@ class SearchProjection:
             _key(resource.id),
             record.stream_no,
             _microseconds(content.occurredAt),
+            _microseconds(_recorded_at(record.header)),
             folded(
                 b" ".join(
                     (

@@ -5,9 +5,8 @@ Leaves compare one field or look for words. Bounds keep every search finite befo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 SEARCH: Final = "search-1"
 """The projection's name; a new layout takes a new one and is built from the beginning."""
@@ -108,14 +107,6 @@ class Search:
     def by_occurrence(self) -> bool:
         """Whether the order is that of happening, not of recording."""
         return self.order.endswith("occurredAt")
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A record as a search sees it: its shown form with sealed values sealed, and its words."""
-
-    view: Mapping[str, Any]
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

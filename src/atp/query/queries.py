@@ -19,15 +19,19 @@ from atp.query.model import SEARCH, Filter, Hit, Node, Search, Times, Window
 from atp.query.rules import needs
 from atp.query.rules.matching import matcher, resolved
 from atp.query.rules.scan import BEYOND, WINDOW_ROWS, Found, Match, Scan
-from atp.query.rules.view import document
+from atp.query.rules.view import document, event_view
 from atp.query.store import reading
 from atp.query.store.reading import PROBE_ROWS
 from atp.query.store.schema import key
 from atp.streams import queries
 from atp.streams.commands import TenantVault
 
-COMMON: Final = 8
-"""Shapes that make up more than one record in so many are met soon enough in the log itself."""
+ROW_COST: Final = 1
+"""What a row of an index costs, the unit of the following: about 0.3 microseconds."""
+WORDS_COST: Final = 10
+"""A row of the index of words, with the look-up of its event."""
+CHECK_COST: Final = 100
+"""A record that is read from the store, decoded and judged."""
 
 
 class Finder:
@@ -50,8 +54,7 @@ class Finder:
         if searched_to is None:
             return Found((), None, None)
         node = resolved(search.node, vault.pseudonym)
-        first, last = self._records.read_now(lambda c: _positions(c, tenant, node, search))
-        streams = self._records.read_now(lambda c: _stream_numbers(c, tenant, node))
+        first, last, streams = self._records.read_now(lambda c: _named(c, tenant, node))
         scan = Scan(search, matcher(node), first, min(last, searched_to))
         self._model.read_now(lambda c: _plan(c, scan, vault.tenant_no, node, streams))
         while scan.goes_on():
@@ -75,27 +78,19 @@ class Finder:
             if (record := records.get(position)) is not None:
                 shown = document(record)
                 if scan.matches_node(shown):
-                    scan.matches.append((Match(record, dict(shown.view)), occurred_us))
+                    scan.matches.append((Match(record, event_view(record)), occurred_us))
 
 
-def _positions(connection: Connection, tenant: TenantId, node: Node, search: Search) -> tuple[int, int]:
-    """Return the first and last position that a search can find, by time of recording, id and position."""
-    first, last = 0, queries.log(connection, tenant).size - 1
-    recorded = needs.needed_range(node, ("recordedAt",))
-    for start in (search.recorded.start, recorded.start):
-        if start is not None:
-            first = max(first, queries.position_at(connection, tenant, start))
-    for end in (search.recorded.end, recorded.end):
-        if end is not None:
-            last = min(last, queries.position_at(connection, tenant, end) - 1)
+def _named(connection: Connection, tenant: TenantId, node: Node) -> tuple[int, int, frozenset[int] | None]:
+    """Return the positions [first, last] that a search names, by position or id, and the streams' numbers."""
     numbers = needs.needed_range(node, ("position",))
-    first = first if numbers.start is None else max(first, numbers.start)
-    last = last if numbers.end is None else min(last, numbers.end - 1)
+    first = max(numbers.start or 0, 0)
+    last = BEYOND if numbers.end is None else numbers.end - 1
     ids = needs.needed_values(node, ("id",))
     if ids is not None:
         found = [position for id_ in ids if (position := _position_of(connection, tenant, id_)) is not None]
         first, last = max(first, min(found, default=BEYOND)), min(last, max(found, default=-1))
-    return first, last
+    return first, last, _stream_numbers(connection, tenant, node)
 
 
 def _position_of(connection: Connection, tenant: TenantId, ulid: str) -> int | None:
@@ -121,7 +116,8 @@ def _stream_numbers(connection: Connection, tenant: TenantId, node: Node) -> fro
 def _plan(
     connection: Connection, scan: Scan, tenant_no: int, node: Node, streams: frozenset[int] | None
 ) -> None:
-    """Decide what the model is asked: the filter, the path, and how large the first window is."""
+    """Decide what the model is asked: the range, the filter, the path, and how large the first window is."""
+    _limit_by_time(connection, scan, tenant_no, node)
     shapes, records, total = _shapes(connection, tenant_no, node)
     scan.wanted = Filter(
         tenant_no=tenant_no,
@@ -132,11 +128,22 @@ def _plan(
         occurred=needs.needed_range(node, ("occurredAt",)),
         words=needs.needed_words(node),
     )
-    if scan.wanted.empty:
+    if scan.wanted.empty or scan.first > scan.last:
         return
     _choose_path(connection, scan, records, total)
     if scan.search.by_occurrence:
         _order_by_occurrence(connection, scan, total)
+
+
+def _limit_by_time(connection: Connection, scan: Scan, tenant_no: int, node: Node) -> None:
+    """Turn ranges of the time of recording into positions."""
+    for times in (scan.search.recorded, needs.needed_range(node, ("recordedAt",))):
+        if times.start is not None:
+            first = reading.position_at(connection, tenant_no, times.start)
+            scan.first = max(scan.first, BEYOND if first is None else first)
+        if times.end is not None:
+            behind = reading.position_at(connection, tenant_no, times.end)
+            scan.last = min(scan.last, BEYOND if behind is None else behind - 1)
 
 
 def _shapes(connection: Connection, tenant_no: int, node: Node) -> tuple[frozenset[int] | None, int, int]:
@@ -157,24 +164,29 @@ def _keys(identifiers: frozenset[str] | None) -> frozenset[int] | None:
 
 
 def _choose_path(connection: Connection, scan: Scan, shape_records: int, total: int) -> None:
-    """Take the path with the fewest rows: one that has few at all, else the one that is thinnest at its begin."""
-    whole = Window(first=scan.first, last=scan.last, newest_first=scan.search.newest_first)
-    begin = scan.last if scan.search.newest_first else scan.first
-    widest = 0
+    """Take the cheapest path: rows to read, times what a row costs until it is known to match or not.
+
+    A path is looked into from where reading begins; one that has few rows at all is read in one window.
+    Where words are needed, every other path proposes records that only their text can decide.
+    """
+    newest = scan.search.newest_first
+    whole = Window(first=scan.first, last=scan.last, newest_first=newest)
+    length, begin = scan.last - scan.first + 1, scan.last if newest else scan.first
+    proposing = CHECK_COST if scan.wanted.words is not None else ROW_COST
+    cheapest = length * proposing
     for path in reading.paths(scan.wanted):
         if path == "shape":
+            rows = shape_records * length // max(total, 1)
             few = shape_records < PROBE_ROWS
-            span = PROBE_ROWS * total // max(shape_records, 1) if shape_records * COMMON < total else 0
+            size = length * PROBE_ROWS // max(rows, 1)
         else:
             place = reading.probe(connection, path, scan.wanted, whole)
-            few, span = place is None, abs(begin - (place or 0)) + 1
-            if path == "words":
-                span //= 4  # A row of the index of words costs about four of another.
-        if few:
-            scan.path, scan.sparse = path, True
-            return
-        if span > widest and span > PROBE_ROWS * 2:
-            scan.path, scan.size, widest = path, span, span
+            few = place is None
+            size = abs(begin - (place or 0)) + 1
+            rows = PROBE_ROWS // 2 if few else length * PROBE_ROWS // size
+        cost = rows * (WORDS_COST if path == "words" else proposing)
+        if cost < cheapest:
+            scan.path, scan.size, scan.sparse, cheapest = path, size, few, cost
 
 
 def _order_by_occurrence(connection: Connection, scan: Scan, total: int) -> None:

@@ -117,7 +117,9 @@ def _read(connection: Connection, tenant: TenantId, request: Request) -> _Page:
     return _Page(info, last[0] if last else None, seal, records, more)
 
 
-def _versions(connection: Connection, tenant: TenantId, info: StreamStatus, recorded: Times) -> tuple[int, int]:
+def _versions(
+    connection: Connection, tenant: TenantId, info: StreamStatus, recorded: Times
+) -> tuple[int, int]:
     """Return the versions [start, end) recorded in a range, by bisection: recorded times never decrease."""
     start, end = 1, info.version + 1
     if recorded.start is not None:

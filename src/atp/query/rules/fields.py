@@ -29,7 +29,6 @@ PLAIN: Final = frozenset(
         "observedAt",
         "effectiveAt",
         "outcome",
-        "recordHash",
     }
 )
 TIMES: Final = frozenset({"recordedAt", "occurredAt", "observedAt", "effectiveAt"})

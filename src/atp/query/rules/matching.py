@@ -10,9 +10,28 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from atp.kernel.clock import parse_rfc3339
-from atp.query.model import All, Compare, Document, Node, Not, Operand, Some, Value, Words
+from atp.query.model import All, Compare, Node, Not, Operand, Some, Value, Words
 from atp.query.rules.fields import TIMES, is_pseudonymous
-from atp.query.rules.words import holds
+from atp.query.rules.words import holds, text_of
+
+
+class Document:
+    """A record as a search sees it: its members with sealed values sealed, and its words, made when asked for."""
+
+    __slots__ = ("_content", "_text", "members")
+
+    def __init__(self, members: Mapping[str, Any], content: bytes) -> None:
+        self.members = members
+        self._content = content
+        self._text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The folded words."""
+        if self._text is None:
+            self._text = text_of(self._content)
+        return self._text
+
 
 Matcher = Callable[[Document], bool]
 Pseudonym = Callable[[str], str]
@@ -66,13 +85,13 @@ def _comparer(leaf: Compare) -> Matcher:
     if leaf.comparison == "ne":
 
         def differs(document: Document) -> bool:
-            found = list(values_at(document.view, path))
+            found = list(values_at(document.members, path))
             return bool(found) and not any(test(value) for value in found)
 
         return differs
     if path[0] in TIMES:
-        return lambda document: any(test(parse_rfc3339(value)) for value in values_at(document.view, path))
-    return lambda document: any(test(value) for value in values_at(document.view, path))
+        return lambda document: any(test(parse_rfc3339(value)) for value in values_at(document.members, path))
+    return lambda document: any(test(value) for value in values_at(document.members, path))
 
 
 def _test(leaf: Compare) -> Callable[[Any], bool]:

@@ -143,7 +143,8 @@ def needed_words(node: Node) -> WordNeed | None:
 def _leaf_words(leaf: Compare) -> WordNeed | None:
     if leaf.path[0] not in OPEN or leaf.path in SHAPE:
         return None
-    names = [Phrase(found) for name in leaf.path[1:] if not name.isdecimal() and (found := words(name))]
+    # The last name only: those above it mostly come with it, and each costs a walk through its records.
+    names = [Phrase(found) for name in leaf.path[1:] if not name.isdecimal() and (found := words(name))][-1:]
     value = _value_words(leaf)
     return _both((*names, value) if value else tuple(names))
 

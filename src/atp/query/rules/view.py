@@ -11,8 +11,7 @@ from urllib.parse import quote
 
 from atp.classification.model import LEVEL_RANK, level_of
 from atp.kernel.hashing import b64u
-from atp.query.model import Document
-from atp.query.rules.words import text_of
+from atp.query.rules.matching import Document
 from atp.streams.model import StoredRecord
 
 _COPIED: Final = (
@@ -68,8 +67,16 @@ def links_of(ulid: str, stream: str) -> dict[str, str]:
 
 
 def document(record: StoredRecord) -> Document:
-    """Return the record as a search sees it."""
-    return Document(event_view(record), text_of(record.content))
+    """Return the record as a search sees it: what is shown, less what is only worked out for showing."""
+    header, content = record.header_json, record.content_json
+    members = {**content, **header}
+    findings = content["classification"]["findings"]
+    if findings:
+        members["classification"] = {
+            **content["classification"],
+            "findings": [dict(zip(_FINDING, finding, strict=True)) for finding in findings],
+        }
+    return Document(members, record.content)
 
 
 def level_at(record: StoredRecord, pointer: str) -> str:

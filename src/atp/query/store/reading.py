@@ -81,6 +81,16 @@ def probe(connection: Connection, path: Path, wanted: Filter, window: Window) ->
     return int(row[0]) if row else None
 
 
+def position_at(connection: Connection, tenant_no: int, recorded_us: int) -> int | None:
+    """Return the first position recorded at a time or later, None when there is none yet."""
+    row = connection.row(
+        """SELECT position FROM moments WHERE tenant_no = $1 AND recorded_us >= $2
+           ORDER BY recorded_us LIMIT 1""",
+        (tenant_no, recorded_us),
+    )
+    return int(row[0]) if row else None
+
+
 def occurred_bounds(connection: Connection, tenant_no: int) -> tuple[int, int] | None:
     """Return the first and last time of occurrence, or None in an empty model."""
     row = connection.row(

@@ -28,6 +28,10 @@ _TABLES = (
         tenant_no BIGINT NOT NULL, position BIGINT NOT NULL, shape BIGINT NOT NULL, actor BIGINT NOT NULL,
         resource BIGINT NOT NULL, stream_no BIGINT NOT NULL, occurred_us BIGINT NOT NULL,
         PRIMARY KEY (tenant_no, position)){clustered}""",
+    # Times of recording never decrease, so the first position of each is all that a range of them needs.
+    """CREATE TABLE IF NOT EXISTS moments(
+        tenant_no BIGINT NOT NULL, recorded_us BIGINT NOT NULL, position BIGINT NOT NULL,
+        PRIMARY KEY (tenant_no, recorded_us)){clustered}""",
     # Each index begins with what it finds, goes on with the order, and ends with what else may be asked,
     # so that a range of it is a whole search.
     "CREATE INDEX IF NOT EXISTS events_shape ON events(tenant_no, shape, position, actor, resource)",
@@ -41,6 +45,10 @@ _TABLES = (
 _SQLITE_WORDS = (
     """CREATE VIRTUAL TABLE IF NOT EXISTS words
         USING fts5(text, content='', columnsize=0, detail=full, tokenize='ascii')""",
+    # Wider pages and rarer merges halve what a word costs to insert; a search opens a few more segments for it.
+    "INSERT INTO words(words, rank) VALUES ('pgsz', 8000)",
+    "INSERT INTO words(words, rank) VALUES ('crisismerge', 32)",
+    "INSERT INTO words(words, rank) VALUES ('automerge', 16)",
 )
 _POSTGRES_WORDS = (
     """CREATE TABLE IF NOT EXISTS words(

@@ -35,6 +35,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     resource: int
     stream_no: int
     occurred_us: int
+    recorded_us: int
     text: str
 
 
@@ -58,6 +59,11 @@ def insert(connection: Connection, rows: Sequence[Row]) -> None:
             for row in ordered
         ],
     )
+    connection.many(
+        """INSERT INTO moments(tenant_no, recorded_us, position) VALUES ($1, $2, $3)
+           ON CONFLICT DO NOTHING""",
+        _moments(ordered),
+    )
     if connection.dialect == "sqlite":
         connection.insert(
             "words",
@@ -77,6 +83,14 @@ def insert(connection: Connection, rows: Sequence[Row]) -> None:
                 for row in ordered
             ],
         )
+
+
+def _moments(ordered: Sequence[Row]) -> list[tuple[int, int, int]]:
+    """Return the first position of each time of recording; rows are in order of tenant and position."""
+    first: dict[tuple[int, int], int] = {}
+    for row in ordered:
+        first.setdefault((row.tenant_no, row.recorded_us), row.position)
+    return [(tenant_no, recorded_us, position) for (tenant_no, recorded_us), position in first.items()]
 
 
 @lru_cache(maxsize=20_000)
