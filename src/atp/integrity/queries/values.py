@@ -26,11 +26,14 @@ from atp.integrity.queries.findings import Findings
 from atp.integrity.store import evidence
 from atp.kernel.hashing import b64u, unb64u
 from atp.streams.commands import TenantVault
+from atp.streams.model import RESERVED_PREFIX
 
 CIPHERS_MAX: Final = 20_000
 """Subject keys held open (about 1 KiB each)."""
 ERASURES_MAX: Final = 20_000
 """Erasures remembered."""
+ERASURES_OF_ONE_MAX: Final = 1_000
+"""Erasures of one subject that are looked at; each needs new events about it in between."""
 
 MARKER: Final = re.compile(rb'\{"~sealed":"([A-Za-z0-9_-]{43})"\}')
 """A marker in canonical JSON. Keys that begin with ~ are refused in events, and inside a string the quotes would
@@ -182,15 +185,7 @@ class ValueChecker:
             return known
         if len(self._erasures) >= ERASURES_MAX:
             self._erasures.clear()
-        reach = -1
-        try:
-            target = f"subject:{unb64u(ref).hex()}"
-            explained_by = evidence.explanation(connection, self._tenant_no, target)
-            if explained_by is not None:
-                reach = erasure_reach(connection, self._tenant_no, explained_by, ref)
-        except ValueError:
-            pass
-        self._erasures[ref] = reach
+        reach = self._erasures[ref] = erasure_reach(connection, self._tenant_no, ref)
         return reach
 
     def _open_keys(self, connection: Connection, wanted: set[int]) -> None:
@@ -218,11 +213,27 @@ class ValueChecker:
         self._findings.add(kind, message, position=record.position, id=record.id, stream=record.stream)
 
 
-def erasure_reach(connection: Connection, tenant_no: int, position: int, ref: str) -> int:
-    """Return the last position covered by the erasure recorded at `position`, -1 if that is no erasure of `ref`."""
-    found = evidence.rows(connection, tenant_no, start=position, end=position + 1)
+def erasure_reach(connection: Connection, tenant_no: int, ref: str) -> int:
+    """Return the last position that recorded erasures of a subject cover, -1 if there is none.
+
+    The records count, not the table of explanations: that one is not under the tree and only says where to look.
+    """
+    rows: list[tuple[Any, ...]] = []
+    name = f"{RESERVED_PREFIX}data_subject/{ref}"
+    if (stream := evidence.streams(connection, tenant_no, [name]).get(name)) is not None:
+        rows += evidence.stream_rows(connection, tenant_no, stream[0], after=0, limit=ERASURES_OF_ONE_MAX)
     try:
-        content = _decode(unpack(found[0][9]))
+        explained_by = evidence.explanation(connection, tenant_no, f"subject:{unb64u(ref).hex()}")
+    except ValueError:
+        explained_by = None
+    if explained_by is not None:
+        rows += evidence.rows(connection, tenant_no, start=explained_by, end=explained_by + 1)
+    return max((_reach(row[9], ref) for row in rows), default=-1)
+
+
+def _reach(packed: bytes, ref: str) -> int:
+    try:
+        content = _decode(unpack(packed))
         payload = content["payload"]
         if (
             content["kind"] == "platform"
