@@ -66,8 +66,9 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
-    """What one walk over an event learnt, so that ingestion needs no second walk.
+    """What classification learnt of an event's form on its way, so that ingestion needs no walk of its own.
 
+    `max_depth` is exact beyond 32, where the event is refused; up to there it may be more than the depth.
     `problem` is an error code and the pointer of the offending place, or None: RESERVED_KEY for a key that
     begins with "~", INVALID_CHARACTER for NUL or a lone surrogate in a key or value. `has_exotic_key` says
     that a key is not ASCII, so sorting by code point and by UTF-16 code unit may differ.

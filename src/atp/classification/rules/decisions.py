@@ -5,22 +5,27 @@ In goes where something was found and what it is, out comes the finding with its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from atp.classification.model import (
     CONFIDENCE_RANK,
     Confidence,
     Finding,
+    Level,
     Method,
     Profile,
     Rule,
     level_of,
 )
+from atp.classification.rules.field_names import key_facts
 from atp.classification.rules.pointers import matches, position, tokens
 
 # Findings differ only by place and rule, and producers repeat their places: so many are remembered per
 # profile. They hold field names, never values.
 REMEMBERED_FINDINGS_MAX = 4096
+
+_DESCENDING: tuple[Level, ...] = ("secret", "sensitive", "personal")
 
 Question = tuple[str, str, Confidence, str, Method | None]
 
@@ -39,6 +44,31 @@ class Decider:
             (*_pair(rule), self.finding(rule.pointer or "", rule.type or "", "high", _place_rule(rule)))
             for rule in exact
         )
+        self.tops = tuple(
+            (
+                top,
+                tuple(
+                    (key, 1 << number, key_facts(key).rule is not None)
+                    for number, (parent, key, _) in enumerate(self.members)
+                    if parent == top
+                ),
+            )
+            for top in dict.fromkeys(top for top, _, _ in self.members)
+        )
+        """Per container of members: key, bit in the mask for `of_places`, whether the key itself announces its value."""
+        self._of_places: dict[int, tuple[tuple[Finding, ...], Level]] = {}
+
+    def of_places(self, filled: int) -> tuple[tuple[Finding, ...], Level]:
+        """The findings of the profile's own members whose bits are set, and the level they add up to."""
+        known = self._of_places.get(filled)
+        if known is None:
+            found: dict[tuple[str, str], Finding] = {}
+            for number, (_, _, finding) in enumerate(self.members):
+                if filled >> number & 1:
+                    found[(finding.pointer, finding.type)] = finding
+            findings = tuple(found.values())
+            known = self._of_places[filled] = (findings, level(findings))
+        return known
 
     def finding(
         self, pointer: str, kind: str, confidence: Confidence, rule: str, asked: Method | None = None
@@ -78,6 +108,16 @@ class Decider:
             ):
                 return rule.method
         return asked or "none"
+
+
+def level(findings: Iterable[Finding]) -> Level:
+    """The highest level of findings; guesses of low confidence alone make an event internal, none leave it public."""
+    known = list(findings)
+    levels = {finding.level for finding in known if finding.confidence != "low"}
+    for candidate in _DESCENDING:
+        if candidate in levels:
+            return candidate
+    return "internal" if known else "public"
 
 
 def _is_member(rule: Rule) -> bool:

@@ -184,8 +184,8 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
 
 
 def words(name: str) -> list[str]:
-    """The lower-case words of a field name: "sourceIPAddress" → source, ip, address."""
-    return [word.lower() for word in _WORDS.findall(name[:256])]
+    """The lower-case words of a field name: "sourceIPAddress" → source, ip, address. Of a long one the end counts."""
+    return [word.lower() for word in _WORDS.findall(name[-256:])]
 
 
 def field_rule(name: str) -> FieldRule | None:

@@ -16,19 +16,17 @@ from atp.classification.model import (
     Classification,
     Facts,
     Finding,
-    Level,
     Profile,
 )
-from atp.classification.rules.decisions import Decider, decider
+from atp.classification.rules.decisions import Decider, decider, level
 from atp.classification.rules.detectors import TRIGGERS
 from atp.classification.rules.pointers import resolve
 from atp.classification.rules.scan import Automaton
+from atp.classification.rules.screen import Sightings, glance
 from atp.classification.rules.walk import Walk, walk
 
 # By (pointer, type), so that one place holds one finding of a type.
 Found = dict[tuple[str, str], Finding]
-
-_DESCENDING: tuple[Level, ...] = ("secret", "sensitive", "personal")
 
 # The process's automaton, compiled on first use. Written by whichever thread comes first; a second one that
 # compiles at the same moment makes an equal copy, and one of the two is dropped.
@@ -55,30 +53,36 @@ def classify(
     set the event must be refused and the findings are incomplete.
     """
     verdict = decider(profile)
-    walked = walk(event, verdict.places)
+    seen = glance(event, verdict)
+    if seen.facts is not None and not (annotations or verdict.patterns):
+        findings, highest = verdict.of_places(seen.filled)
+        return Classification(findings, highest, seen.facts)
     found: Found = {}
     _find_places(event, verdict, found)
     if annotations:
         _find_annotated(event, annotations, verdict, found)
+    facts = seen.facts or search(event, verdict, found, seen.sighted)
+    findings = tuple(found.values())
+    return Classification(findings, level(findings), facts)
+
+
+def search(event: dict[str, Any], verdict: Decider, found: Found, sighted: Sightings | None = None) -> Facts:
+    """Walks an event and adds what its field names and its values tell.
+
+    `sighted` is what the screen saw in its texts; without it they are scanned.
+    """
+    walked = walk(event, verdict.places)
     for pointer, kind, confidence, rule in walked.fields:
         _keep(found, verdict.finding(pointer, kind, confidence, rule))
-    _find_values(walked, verdict, found)
+    if sighted is None:
+        _find_values(walked, verdict, found)
+    elif sighted:
+        for number in [number for number, text in enumerate(walked.texts) if text in sighted]:
+            for kind, confidence, rule in sighted[walked.texts[number]]:
+                _keep(found, verdict.finding(walked.locate(number), kind, confidence, rule))
     if walked.keyed:
         _hide_keys(walked, found)
-    facts = Facts(walked.keys, walked.has_float, walked.has_exotic_key, walked.depth, walked.problem)
-    if not found:
-        return Classification((), "public", facts)
-    findings = tuple(found.values())
-    return Classification(findings, _level(findings), facts)
-
-
-def _level(findings: tuple[Finding, ...]) -> Level:
-    """The highest level of the findings; guesses of low confidence alone make an event internal."""
-    levels = {finding.level for finding in findings if finding.confidence != "low"}
-    for level in _DESCENDING:
-        if level in levels:
-            return level
-    return "internal"
+    return Facts(walked.keys, walked.has_float, walked.has_exotic_key, walked.depth, walked.problem)
 
 
 def _keep(found: Found, finding: Finding) -> None:

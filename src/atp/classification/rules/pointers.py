@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+# Containers inside each other that an event may have (the format's limit); what is deeper is refused.
+DEPTH_MAX = 32
+
 # The verdict's own ground: what happened, by which contract and when must stay readable for ever.
 UNALTERABLE_TOPS = frozenset(
     {

@@ -11,10 +11,18 @@ from typing import Any
 
 from atp.classification.model import METHOD_RANK, Classification, Finding
 from atp.classification.rules.masks import mask
-from atp.classification.rules.pointers import tokens
+from atp.classification.rules.pointers import escape, tokens
 
 Seal = Callable[[str, Any], Any]
 Pseudonym = Callable[[str], str]
+# One place to deal with: its pointer, the containers on the way (pointer, token), the last token, the finding.
+Step = tuple[str, tuple[tuple[str, str], ...], str, Finding]
+
+# How many lists of findings are remembered with their steps, and how long their pointers may be together.
+REMEMBERED_STEPS_MAX = 4096
+REMEMBERED_LENGTH_MAX = 512
+# Holds places, never values. Grows by atomic steps, from any thread, up to its limit.
+_known_steps: dict[tuple[Finding, ...], tuple[Step, ...]] = {}
 
 
 def protect(
@@ -29,19 +37,27 @@ def protect(
     so that the pointers of its neighbours stay true. Of findings at one place the strongest method counts;
     findings inside a replaced value are covered by it.
     """
-    chosen = _strongest(classification.findings)
-    if not chosen:
+    steps = _steps(classification.findings)
+    if not steps:
         return event
     result = dict(event)
-    copied: dict[tuple[str, ...], Any] = {}
+    copied: dict[str, Any] = {}
     covered: tuple[str, ...] = ()
-    for pointer in sorted(chosen, key=lambda p: (p.count("/"), p)):
+    for pointer, way, last, finding in steps:
         if covered and pointer.startswith(covered):
             continue
-        parent, key = _open(result, pointer, copied)
-        finding = chosen[pointer]
+        parent: Any = result
+        for walked, token in way:
+            child = copied.get(walked)
+            if child is None:
+                place = int(token) if type(parent) is list else token
+                child = copied[walked] = parent[place] = parent[place].copy()
+            parent = child
+        key: Any = int(last) if type(parent) is list else last
         value = parent[key]
-        if finding.method == "drop":
+        if finding.method == "seal":
+            parent[key] = seal(pointer, value)
+        elif finding.method == "drop":
             if type(parent) is dict:
                 del parent[key]
             else:
@@ -58,29 +74,35 @@ def protect(
     return result
 
 
-def _strongest(findings: tuple[Finding, ...]) -> dict[str, Finding]:
+def _steps(findings: tuple[Finding, ...]) -> tuple[Step, ...]:
+    """What is to be done, outer places first; remembered, because producers repeat their places."""
+    known = _known_steps.get(findings)
+    if known is not None:
+        return known
     chosen: dict[str, Finding] = {}
     for finding in findings:
-        if finding.method == "none":
-            continue
-        known = chosen.get(finding.pointer)
-        if known is None or METHOD_RANK[known.method] < METHOD_RANK[finding.method]:
-            chosen[finding.pointer] = finding
-    return chosen
+        if finding.method != "none":
+            rival = chosen.get(finding.pointer)
+            if rival is None or METHOD_RANK[rival.method] < METHOD_RANK[finding.method]:
+                chosen[finding.pointer] = finding
+    steps = tuple(
+        _step(pointer, chosen[pointer]) for pointer in sorted(chosen, key=lambda p: (p.count("/"), p))
+    )
+    if (
+        len(_known_steps) < REMEMBERED_STEPS_MAX
+        and sum(len(finding.pointer) for finding in findings) < REMEMBERED_LENGTH_MAX
+    ):
+        _known_steps[findings] = steps
+    return steps
 
 
-def _open(result: dict[str, Any], pointer: str, copied: dict[tuple[str, ...], Any]) -> tuple[Any, Any]:
-    """The copy of the container that holds a pointer's last token, and that token as its key."""
-    parts = tokens(pointer)
-    parent: Any = result
-    for depth, token in enumerate(parts[:-1], 1):
-        walked = tuple(parts[:depth])
-        child = copied.get(walked)
-        if child is None:
-            key = int(token) if type(parent) is list else token
-            child = copied[walked] = parent[key] = parent[key].copy()
-        parent = child
-    return parent, int(parts[-1]) if type(parent) is list else parts[-1]
+def _step(pointer: str, finding: Finding) -> Step:
+    *way, last = tokens(pointer)
+    walked, prefixes = "", []
+    for token in way:
+        walked += "/" + escape(token)
+        prefixes.append((walked, token))
+    return pointer, tuple(prefixes), last, finding
 
 
 def _stream(value: str, pseudonym: Pseudonym) -> str:

@@ -23,12 +23,15 @@ class Automaton:
     the lock to a busy thread for a whole switch interval, with a thousand events waiting.
     """
 
-    def __init__(self, triggers: Sequence[tuple[str, bool]], extra_flags: int = 0) -> None:
+    def __init__(self, triggers: Sequence[tuple[str, bool]], extra_flags: int = 0, once: int = 0) -> None:
+        """Compiles patterns, each with whether its case is free; the first `once` report one match at most."""
+        flags = [extra_flags | (hyperscan.HS_FLAG_CASELESS if caseless else 0) for _, caseless in triggers]
+        flags[:once] = [flag | hyperscan.HS_FLAG_SINGLEMATCH for flag in flags[:once]]
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
         self._database.compile(
             expressions=[pattern.encode() for pattern, _ in triggers],
             ids=list(range(len(triggers))),
-            flags=[extra_flags | (hyperscan.HS_FLAG_CASELESS if caseless else 0) for _, caseless in triggers],
+            flags=flags,
         )
         self._local = threading.local()
 
