@@ -8,8 +8,8 @@ import pytest
 from atp.engine.database import Database
 from atp.engine.postgres import PostgresDatabase
 from atp.engine.sqlite import SqliteDatabase
-from atp.streams import store as tables
 from tests.conformance.engines import postgres_url
+from tests.integrity.world import schema
 
 __all__ = ["engine_place", "postgres_url"]
 
@@ -21,6 +21,6 @@ def engine_place(
     """The store's address for a child process, and a function that opens it here."""
     if engine_name == "sqlite":
         path = tmp_path / "atp.db"
-        return str(path), lambda: SqliteDatabase(path, schema=tables.schema("sqlite"))
+        return str(path), lambda: SqliteDatabase(path, schema=schema("sqlite"))
     url = request.getfixturevalue("postgres_url")
-    return url, lambda: PostgresDatabase(url, schema=tables.schema("postgresql"))
+    return url, lambda: PostgresDatabase(url, schema=schema("postgresql"))

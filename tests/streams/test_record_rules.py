@@ -8,7 +8,7 @@ from atp.kernel import canonical
 from atp.kernel.clock import format_us
 from atp.kernel.hashing import b64u, sha256
 from atp.kernel.ids import TenantId, encode_ulid
-from atp.streams import rules
+from atp.streams import events, rules
 from atp.streams.model import StreamHead
 from tests.streams.making import new_record
 
@@ -78,7 +78,7 @@ def test_a_box_holds_its_disclosures_byte_for_byte(values: list[str]) -> None:
 
 def test_platform_events_have_the_form_of_every_record() -> None:
     """STR-10: canonical, of kind platform, with a salt of their own."""
-    content = rules.platform_content(
+    content = events.platform_content(
         type="tenant.created", actor={"type": "system", "id": "atp"}, resource={"type": "tenant", "id": "acme"},
         payload={"ünï": [1, None]}, occurred_us=0, correlation={"traceId": "t"},
     )  # fmt: skip
