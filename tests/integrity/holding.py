@@ -62,14 +62,18 @@ class Held:
         self.signed = dict(signed)
         for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
             self.raw.execute(f"DROP TRIGGER {name}")
-        for name, sql in self.rows("SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE UNIQUE INDEX%'"):
+        for name, sql in self.rows(
+            "SELECT name, sql FROM sqlite_master WHERE sql LIKE 'CREATE UNIQUE INDEX%'"
+        ):
             self.raw.execute(f"DROP INDEX {name}")
             self.raw.execute(sql.replace("UNIQUE ", "", 1))
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self.raw.execute(sql, tuple(params)).fetchall()
 
-    def verify(self, target: Target | None = None, *, tenant: TenantId = ACME, policy: Any = None) -> VerificationResult:
+    def verify(
+        self, target: Target | None = None, *, tenant: TenantId = ACME, policy: Any = None
+    ) -> VerificationResult:
         access = HeldAccess(self.raw)
         log = find_logs(access.open(), tenant)[0]
         verifier = Verifier(access=access, last_signed=self.signed.get, policy=policy)  # type: ignore[arg-type]

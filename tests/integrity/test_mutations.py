@@ -20,7 +20,7 @@ from tests.integrity.conftest import RECORDS
 from tests.integrity.holding import Held, kinds, positions, shown
 from tests.integrity.world import ACME
 
-SAMPLE = 40
+SAMPLE = 12
 """Bytes changed of each kind of evidence in the default run."""
 ALL = os.environ.get("ATP_TEST_MUTATIONS") == "all"
 
@@ -68,9 +68,7 @@ def number(held: Held) -> int:
 def bytes_of(held: Held, number: int, table: str, column: str) -> Iterator[Byte]:
     """Choose bytes of a column of the tenant: all of them, or a sample spread over the rows."""
     key = KEYS[table]
-    rows = held.rows(
-        f"SELECT {', '.join(key)}, length({column}) FROM {table} WHERE tenant_no = ?", (number,)
-    )
+    rows = held.rows(f"SELECT {', '.join(key)}, length({column}) FROM {table} WHERE tenant_no = ?", (number,))
     if ALL:
         for *at, length in rows:
             for offset in range(length):
@@ -193,7 +191,8 @@ def _delete(raw: apsw.Connection, number: int) -> int:
 
 def _swap(raw: apsw.Connection, number: int) -> int:
     rows = raw.execute(
-        "SELECT position, header, content FROM records WHERE tenant_no = ? AND position IN (410, 411)", (number,)
+        "SELECT position, header, content FROM records WHERE tenant_no = ? AND position IN (410, 411)",
+        (number,),
     ).fetchall()
     for (position, _, _), (_, header, content) in zip(rows, reversed(rows), strict=True):
         raw.execute(

@@ -76,7 +76,9 @@ class World:
             assert isinstance(outcome, Appended), outcome
         return outcomes  # type: ignore[return-value]
 
-    def fill(self, count: int, *, tenant: TenantId = ACME, values: bool = True, first: int = 0) -> list[Appended]:
+    def fill(
+        self, count: int, *, tenant: TenantId = ACME, values: bool = True, first: int = 0
+    ) -> list[Appended]:
         """Append events about a few documents by a few people, three sealed values each."""
         numbers = range(first, first + count)
         return self.append([self.event(n, tenant=tenant, values=values) for n in numbers], tenant=tenant)

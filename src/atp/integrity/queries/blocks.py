@@ -23,6 +23,7 @@ from atp.integrity.queries.values import Sealed, ValueChecker
 from atp.integrity.rules.tiles import HASH_SIZE, TILE_WIDTH, full_root, leaf_hashes
 from atp.integrity.store import evidence
 from atp.kernel import canonical
+from atp.kernel.clock import format_us
 from atp.kernel.ids import encode_ulids
 from atp.streams.commands import TenantVault
 from atp.streams.model import RESERVED_PREFIX
@@ -280,14 +281,15 @@ class BlockChecker:
         """Make sure that every stream of the chunk is followed up to its first record here."""
         if len(self._streams) > STREAMS_MAX:
             self._streams.clear()
-        firsts: dict[int, tuple[int, bytes]] = {}
+        followed: set[int] = set()
+        wanted: dict[int, tuple[tuple[Any, ...], bytes]] = {}
         for row, header, _ in decoded:
-            known = self._streams.get(row[5])
-            if row[5] not in firsts and (known is None or known.version != row[6] - 1):
-                firsts[row[5]] = (row[6], header)
-            elif known is not None and row[5] not in firsts:
-                firsts[row[5]] = (0, b"")  # Followed already; what comes later in the chunk follows this.
-        wanted = {number: first for number, first in firsts.items() if first[1]}
+            number = row[5]
+            if number not in followed:  # What comes later in the chunk follows the first.
+                followed.add(number)
+                known = self._streams.get(number)
+                if known is None or known.version != row[6] - 1:
+                    wanted[number] = (row, header)
         if not wanted:
             return
         names = {number: diagnosis.stream_of(header) for number, (_, header) in wanted.items()}
@@ -295,14 +297,17 @@ class BlockChecker:
         before = evidence.predecessors(
             connection,
             self._tenant_no,
-            [(number, version - 1) for number, (version, _) in wanted.items() if version > 1],
+            [(number, row[6] - 1) for number, (row, _) in wanted.items() if row[6] > 1],
         )
-        for number, (version, _) in wanted.items():
+        for number, (row, header) in wanted.items():
             self._streams.pop(number, None)
-            name = names[number]
+            name, version = names[number], row[6]
             if name is not None and name in stored and stored[name][0] == number:
                 head = b"" if version == 1 else _head(before.get((number, version - 1)))
                 self._streams[number] = _Stream(name, canonical.encode(name), version - 1, head)
+                if version == 1 and _RECORDED + format_us(stored[name][2]).encode() not in header:
+                    message = "The stream did not begin when its first record was recorded."
+                    self._findings.add("stream_head", message, position=row[0], id=row[7], stream=name)
 
     # -- bundles ---------------------------------------------------------------------------------------------
 

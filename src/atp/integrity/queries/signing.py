@@ -84,7 +84,9 @@ def check_tree(findings: Findings, log: LogHead, tree: TreeState | None, roots: 
     """Check the stored size and root of the tree."""
     if tree is None:
         return
-    if tree.size > log.size:
+    if tree.size < 0:
+        findings.add("tree_size", "The tree's size is not one.")
+    elif tree.size > log.size:
         findings.add("tree_size", "The tree holds more records than the log.", position=log.size)
     elif tree.size in roots and roots[tree.size] != tree.root:
         findings.add("root", f"The stored root of {tree.size} records is not the recomputed one.")

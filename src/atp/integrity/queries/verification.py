@@ -12,6 +12,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+import msgspec
+
 from atp.engine import codec
 from atp.engine.database import Connection
 from atp.engine.keys import KeyUnavailable
@@ -25,6 +27,7 @@ from atp.integrity.model import (
     ValueCounts,
     VerificationResult,
 )
+from atp.integrity.queries import diagnosis
 from atp.integrity.queries.access import Access, Checking, Workers, open_vault
 from atp.integrity.queries.blocks import Block, BlockChecker, BlockReport, Reader
 from atp.integrity.queries.findings import Findings, damage
@@ -49,6 +52,8 @@ from atp.streams.model import LogHead
 
 BLOCK: Final = 8_192
 """Records of a block: 32 bundles, a fraction of a second of work."""
+GAP: Final = 1 << 19
+"""So many consecutive positions without a record, unexplained, are the end of the log."""
 PARALLEL_RECORDS: Final = 40_000
 """From this size on worker processes pay for their start."""
 
@@ -118,8 +123,9 @@ class _Run:
         last = self._verifier.last_signed(self._log.log_id)
         stored = self._read_stored()
         vault = self._open_vault()
+        self._cut_to_what_is_there(stored)
         sizes = {stored.log.size, last[0] if last else 0}
-        tree_size = min(stored.tree.size if stored.tree else 0, stored.log.size)
+        tree_size = _within(stored.tree, stored.log)
         sizes |= {tree_size, stored.checkpoint.size if stored.checkpoint else 0}
         tree = RecomputedTree(
             lambda level, index: self._tile(stored, level, index),
@@ -134,6 +140,32 @@ class _Run:
         check_guard(self._findings, stored.log, last, tree.roots)
         self._check_beside(stored)
         return self._result(stored.log.size, tree.roots.get(stored.log.size), signatures)
+
+    def _cut_to_what_is_there(self, stored: _Stored) -> None:
+        """Where the log's head claims far more records than there are, name the gap and end there.
+
+        Else a forged size would make the verification run for ever.
+        """
+        number, size, position = self._log.tenant_no, stored.log.size, 0
+
+        def look(connection: Connection) -> int | None:
+            following = evidence.beyond(connection, number, position)
+            if following is not None and following < position + GAP:
+                return None
+            if diagnosis.absence_explained(connection, number, position):
+                return None
+            return evidence.last_before(connection, number, position) + 1
+
+        while position < size:
+            end = self._attempt("the records", look, None)
+            if end is not None:
+                message = f"There are no records from here to position {size - 1}, where the log's head ends."
+                self._findings.add("record_missing", message, position=end)
+                size = end
+            position += GAP
+        if size < 0:
+            self._findings.add("log_head", "The log's head does not tell how many records there are.")
+        stored.log = msgspec.structs.replace(stored.log, size=max(0, size))
 
     def _grow(self, tree: RecomputedTree, stored: _Stored, tree_size: int, vault: TenantVault | None) -> None:
         """Check every block and grow the tree from what the blocks give."""
@@ -319,9 +351,8 @@ class _Run:
         stored.extent = self._attempt("the tiles", lambda c: evidence.tile_extent(c, number), None)
         size = stored.log.size
         stored.beyond = self._attempt("the records", lambda c: evidence.beyond(c, number, size), None)
-        if stored.tree is not None:
-            tree_size = min(stored.tree.size, size)
-            stored.edges = self._attempt("the tiles", lambda c: _edges(c, number, tree_size), {})
+        tree_size = _within(stored.tree, stored.log)
+        stored.edges = self._attempt("the tiles", lambda c: _edges(c, number, tree_size), {})
         return stored
 
     def _all_stored(self, connection: Connection) -> _Stored:
@@ -334,7 +365,7 @@ class _Run:
             checkpoint=store.checkpoint(connection, number),
             keys=store.keys(connection, number),
             extent=evidence.tile_extent(connection, number),
-            edges=_edges(connection, number, min(tree.size, log.size)) if tree else {},
+            edges=_edges(connection, number, _within(tree, log)),
             beyond=evidence.beyond(connection, number, log.size),
             before=evidence.before_first(connection, number),
             stray=evidence.stray_boxes(connection, number, log.size),
@@ -371,6 +402,11 @@ class _Run:
             finding_count=self._findings.count,
             findings=self._findings.kept,
         )
+
+
+def _within(tree: TreeState | None, log: LogHead) -> int:
+    """Return how much of a log its stored tree can hold, whatever the tree claims."""
+    return max(0, min(tree.size, log.size)) if tree else 0
 
 
 def _edges(connection: Connection, tenant_no: int, size: int) -> dict[tuple[int, int], bytes | None]:

@@ -64,12 +64,22 @@ def position_of(connection: Connection, tenant_no: int, id_: bytes) -> int | Non
 
 
 def beyond(connection: Connection, tenant_no: int, size: int) -> int | None:
-    """Return the first position at or behind `size`, where no record may be."""
+    """Return the first position at or behind `size` that has a record."""
     row = connection.row(
         "SELECT position FROM records WHERE tenant_no = $1 AND position >= $2 ORDER BY position LIMIT 1",
         (tenant_no, size),
     )
     return row[0] if row else None
+
+
+def last_before(connection: Connection, tenant_no: int, end: int) -> int:
+    """Return the last position below `end` that has a record, -1 without one."""
+    row = connection.row(
+        """SELECT position FROM records WHERE tenant_no = $1 AND position >= 0 AND position < $2
+           ORDER BY position DESC LIMIT 1""",
+        (tenant_no, end),
+    )
+    return row[0] if row else -1
 
 
 def before_first(connection: Connection, tenant_no: int) -> int | None:
