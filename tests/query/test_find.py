@@ -2,13 +2,17 @@
 
 import itertools
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from atp.query import queries as finding
 from atp.query.model import All, Compare, Not, Search, Some, Times, Words
+from atp.query.rules import scan
 from atp.query.rules.language import parse
 from atp.query.rules.matching import matcher, resolved
 from atp.query.rules.view import document
+from atp.query.store import reading
 from atp.streams import queries
 from tests.conformance.engines import OTHER, TENANT
 from tests.query.conftest import Searched
@@ -139,7 +143,20 @@ def pages(searched: Searched, tenant, node, order: str, limit: int) -> list[int]
         after = found.after
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.fixture(params=["as it is", "in small windows"])
+def proportions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of a few dozen records is searched as one of millions: dense paths, many windows."""
+    if request.param == "in small windows":
+        for module in (reading, finding):
+            monkeypatch.setattr(module, "PROBE_ROWS", 2)
+        for module in (scan, finding):
+            monkeypatch.setattr(module, "WINDOW_ROWS", 2)
+        monkeypatch.setattr(scan, "WINDOW_SECONDS", 0.0)
+        monkeypatch.setattr(scan, "CHUNK_ROWS", 3)
+        monkeypatch.setattr(finding, "SECOND_US", 1)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     contents=st.lists(CONTENTS, min_size=1, max_size=12),
     nodes=st.lists(NODES, min_size=1, max_size=6),

@@ -10,12 +10,15 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from atp.engine.database import Connection, Database, StorageUnavailable
+from prometheus_client import Counter, Gauge
+
+from atp.engine.database import Connection, Database, Dialect, StorageUnavailable
+from atp.engine.telemetry import REGISTRY
 from atp.kernel.clock import SECOND_US, Clock, now_us, parse_rfc3339
 from atp.projections import store
-from atp.projections.model import Lag, Overtaken, Parked, Projection
+from atp.projections.model import Lag, Overtaken, Parked
 from atp.streams import queries
 from atp.streams.model import StoredRecord
 
@@ -29,6 +32,45 @@ STANDBY_SECONDS: Final = 1.0
 """How long to stand by after another process has moved the checkpoint."""
 RETRY_SECONDS: Final = 0.5
 """Pause after the database refused."""
+
+
+PROJECTED: Final = Counter(
+    "atp_projected_records", "Records taken by a projection.", ["projection"], registry=REGISTRY
+)
+PARKED: Final = Counter(
+    "atp_parked_records", "Records that a projection could not take.", ["projection"], registry=REGISTRY
+)
+LAG_SECONDS: Final = Gauge(
+    "atp_projection_lag_seconds",
+    "Age of the last record when it was projected.",
+    ["projection"],
+    registry=REGISTRY,
+)
+
+
+class Projection(Protocol):
+    """Turns records into rows of its own.
+
+    Durability: what `apply` writes is committed together with the checkpoint, so each record is applied once.
+    Order: records arrive in the order of the feed. Retry: a record that either method refuses is parked.
+    """
+
+    @property
+    def name(self) -> str:
+        """Under which the checkpoint is kept; a new name starts from the beginning."""
+        ...
+
+    def schema(self, dialect: Dialect) -> Sequence[str]:
+        """Return the statements that create the tables which are not there yet."""
+        ...
+
+    def prepare(self, record: StoredRecord) -> Any:
+        """Return what `apply` needs of a record; pure, and done while the database is busy with others."""
+        ...
+
+    def apply(self, connection: Connection, prepared: Sequence[Any]) -> None:
+        """Write the rows of several records, inside the caller's transaction."""
+        ...
 
 
 @dataclass(slots=True)
@@ -67,6 +109,9 @@ class ProjectionLoop:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._next = 0
+        self._projected = PROJECTED.labels(projection.name)
+        self._parked = PARKED.labels(projection.name)
+        self._lag_seconds = LAG_SECONDS.labels(projection.name)
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -130,6 +175,8 @@ class ProjectionLoop:
                     pending = None
                     self._on_progress()
                 if batch is None:
+                    self._lag_seconds.set(0.0)
+                if batch is None:
                     if self._stopping.is_set():
                         return
                     self._wake.wait(POLL_SECONDS)
@@ -171,6 +218,13 @@ class ProjectionLoop:
         self._next = batch.end
         return batch
 
+    def _count(self, batch: _Batch) -> None:
+        self._projected.inc(len(batch.prepared))
+        self._parked.inc(len(batch.parked))
+        if batch.prepared:
+            recorded = batch.prepared[-1][0].header_json["recordedAt"]
+            self._lag_seconds.set(max(self._clock() - parse_rfc3339(recorded), 0) / SECOND_US)
+
     def _submit(self, batch: _Batch) -> Future[None]:
         return self._target.write(lambda connection: self._write(connection, batch))
 
@@ -186,6 +240,7 @@ class ProjectionLoop:
         store.reach(connection, name, batch.positions)
         if batch.parked:
             store.park(connection, name, shard, batch.parked)
+        self._count(batch)
 
     def _prepare_or_split(self, batch: _Batch) -> None:
         try:

@@ -77,9 +77,10 @@ def park(connection: Connection, name: str, shard: int, parked: Sequence[Parked]
 
 
 def parked(connection: Connection, name: str, shard: int, limit: int) -> list[Parked]:
-    """Return parked records in feed order, of all tenants: it is the operator who looks."""
+    """Return parked records in feed order, of all tenants."""
     rows = connection.rows(
-        """SELECT sequence, tenant_no, position, reason FROM projection_parked
+        """/* every tenant: it is the operator who looks at what was parked */
+           SELECT sequence, tenant_no, position, reason FROM projection_parked
            WHERE name = $1 AND shard = $2 ORDER BY sequence LIMIT $3""",
         (name, shard, limit),
     )

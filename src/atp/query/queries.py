@@ -8,7 +8,7 @@ proposes positions, never contents.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from atp.engine.database import Connection, Database
 from atp.kernel.clock import SECOND_US, monotonic
@@ -30,6 +30,8 @@ ROW_COST: Final = 1
 """What a row of an index costs, the unit of the following: about 0.3 microseconds."""
 WORDS_COST: Final = 10
 """A row of the index of words, with the look-up of its event."""
+SORT_COST_MAX: Final = 200_000
+"""Rows of a path that may be read and sorted for one page by occurrence: about 60 milliseconds."""
 CHECK_COST: Final = 100
 """A record that is read from the store, decoded and judged."""
 
@@ -122,8 +124,8 @@ def _plan(
     scan.wanted = Filter(
         tenant_no=tenant_no,
         shape=shapes,
-        actor=_keys(needs.needed_values(node, ("actor", "id"))),
-        resource=_keys(needs.needed_values(node, ("resource", "id"))),
+        actor=_keys(connection, tenant_no, node, "actor"),
+        resource=_keys(connection, tenant_no, node, "resource"),
         stream_no=streams,
         occurred=needs.needed_range(node, ("occurredAt",)),
         words=needs.needed_words(node),
@@ -133,6 +135,8 @@ def _plan(
     _choose_path(connection, scan, records, total)
     if scan.search.by_occurrence:
         _order_by_occurrence(connection, scan, total)
+    else:
+        scan.fallback = None
 
 
 def _limit_by_time(connection: Connection, scan: Scan, tenant_no: int, node: Node) -> None:
@@ -159,8 +163,13 @@ def _shapes(connection: Connection, tenant_no: int, node: Node) -> tuple[frozens
     return frozenset(chosen), sum(chosen.values()), total
 
 
-def _keys(identifiers: frozenset[str] | None) -> frozenset[int] | None:
-    return None if identifiers is None else frozenset(map(key, identifiers))
+def _keys(
+    connection: Connection, tenant_no: int, node: Node, name: Literal["actor", "resource"]
+) -> frozenset[int] | None:
+    identifiers = needs.needed_values(node, (name, "id"))
+    if identifiers is None:
+        return None
+    return reading.existing(connection, tenant_no, name, frozenset(map(key, identifiers)))
 
 
 def _choose_path(connection: Connection, scan: Scan, shape_records: int, total: int) -> None:
@@ -187,6 +196,7 @@ def _choose_path(connection: Connection, scan: Scan, shape_records: int, total: 
         cost = rows * (WORDS_COST if path == "words" else proposing)
         if cost < cheapest:
             scan.path, scan.size, scan.sparse, cheapest = path, size, few, cost
+            scan.fallback = path if cost <= SORT_COST_MAX else None
 
 
 def _order_by_occurrence(connection: Connection, scan: Scan, total: int) -> None:
@@ -201,7 +211,9 @@ def _order_by_occurrence(connection: Connection, scan: Scan, total: int) -> None
     end = end if occurred.end is None else min(end, occurred.end)
     scan.times = Times(start, end)
     scan.size = max((bounds[1] - bounds[0]) * WINDOW_ROWS // max(total, 1), SECOND_US)
-    if not scan.sparse:
+    if scan.sparse:
+        scan.fallback = None
+    else:
         scan.path = "occurred_us"
     if after is not None and after.occurred_us is not None:
         scan.behind(after)

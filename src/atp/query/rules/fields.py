@@ -41,6 +41,8 @@ SHORT: Final = {
 PSEUDONYMOUS: Final = frozenset({("actor", "id"), ("resource", "id"), ("resource", "path"), ("stream",)})
 """Identifiers that may stand as a keyed hash; a search for the plain value finds them too. All of `correlation`
 besides."""
+KEYED: Final = (("actor", "id"), ("resource", "id"))
+"""Identifiers with an index of their own."""
 SHAPE: Final = (
     ("kind",),
     ("type",),

@@ -24,7 +24,7 @@ from atp.query.model import (
     WordNeed,
     Words,
 )
-from atp.query.rules.fields import OPEN, SHAPE
+from atp.query.rules.fields import KEYED, OPEN, SHAPE
 from atp.query.rules.matching import comparable, same
 from atp.query.rules.words import begins_in_word, ends_in_word, words
 
@@ -143,6 +143,8 @@ def needed_words(node: Node) -> WordNeed | None:
 def _leaf_words(leaf: Compare) -> WordNeed | None:
     if leaf.path[0] not in OPEN or leaf.path in SHAPE:
         return None
+    if leaf.path in KEYED and leaf.comparison in ("eq", "in"):
+        return None  # Answered by an index of its own.
     # The last name only: those above it mostly come with it, and each costs a walk through its records.
     names = [Phrase(found) for name in leaf.path[1:] if not name.isdecimal() and (found := words(name))][-1:]
     value = _value_words(leaf)

@@ -23,6 +23,8 @@ WINDOW_ROWS: Final = 4_096
 """Rows of the first window where nothing is known about density."""
 WINDOW_SECONDS: Final = 0.005
 """A window that took less is followed by one four times as large; one that took eight times more, by a half."""
+PATIENCE_WINDOWS: Final = 3
+"""Windows of an order by occurrence that may find too little before another path is taken."""
 CHUNK_ROWS: Final = 1_000
 """Records read and judged together at most."""
 BEYOND: Final = (1 << 53) - 1
@@ -59,8 +61,10 @@ class Scan:
     path: Path = "log"
     times: Times | None = None
     after: Place | None = None
-    size: int = WINDOW_ROWS
+    size: int = field(default_factory=lambda: WINDOW_ROWS)
     sparse: bool = False
+    fallback: Path | None = None
+    windows: int = 0
     matches: list[tuple[Match, int]] = field(default_factory=list)
     finished: bool = False
     chunk: int = 0
@@ -102,7 +106,14 @@ class Scan:
         return Window(first=first, last=last, times=times, after=self.after, newest_first=newest)
 
     def measured(self, seconds: float) -> None:
-        """Make the next window larger or smaller, so that each takes a few milliseconds."""
+        """Make the next window larger or smaller, so that each takes a few milliseconds.
+
+        Where the first windows of the order did not fill the page, matches are rare in it: then all rows of
+        the `fallback` path are read and sorted instead.
+        """
+        self.windows += 1
+        if self.fallback is not None and self.windows == PATIENCE_WINDOWS:
+            self.path, self.sparse = self.fallback, True
         if seconds < WINDOW_SECONDS:
             self.size *= 4
         elif seconds > WINDOW_SECONDS * 8:
