@@ -188,7 +188,7 @@ class IntegrityApi:
         """Answer one verification."""
         id_ = request.parameter("id")
         return json_response(
-            _verification(await self._read(lambda c: queries.verification(c, request.tenant, id_)))
+            _verification(await self._read(lambda c: queries.verification_run(c, request.tenant, id_)))
         )
 
     async def list_verifications(self, request: Request) -> Response:

@@ -74,6 +74,8 @@ class Integrator:
         before its commit nothing is served and the next step repeats the work, deterministically; after it
         everything is. A second integrator loses the compare-and-set on the cursor and starts over.
         """
+        if self._next < 0:
+            self._database.read_now(self._compare)
         records = self._database.read_now(self._fetch)
         if not records:
             return 0
@@ -93,6 +95,13 @@ class Integrator:
         """Drop what is remembered, as after a failure: the next step reads it from the store again."""
         self._trees.clear()
         self._next = -1
+
+    def _compare(self, connection: Connection) -> None:
+        """Refuse every log that is shorter than what was signed for it, at once and not when it next grows."""
+        for log in streams.logs(connection):
+            size, _ = self._guard.last(log.log_id)
+            if log.size < size:
+                self._refuse(log, f"{size} records were signed, the store has {log.size}")
 
     def _fetch(self, connection: Connection) -> list[LogEntry]:
         cursor = store.next_sequence(connection, self._shard)
@@ -150,12 +159,15 @@ class Integrator:
         elif size and self._root_at(tree, size) != root:
             reason = f"another root was signed for size {size}"
         if reason:
-            if self.refused.get(tree.log.tenant) != reason:
-                telemetry.logger().error("checkpoint_refused", log_id=tree.log.log_id, reason=reason)
-            self.refused[tree.log.tenant] = reason
+            self._refuse(tree.log, reason)
         else:
             self.refused.pop(tree.log.tenant, None)
         return not reason
+
+    def _refuse(self, log: LogHead, reason: str) -> None:
+        if self.refused.get(log.tenant) != reason:
+            telemetry.logger().error("checkpoint_refused", log_id=log.log_id, reason=reason)
+        self.refused[log.tenant] = reason
 
     def _root_at(self, tree: _Tree, size: int) -> bytes:
         if size == tree.growing.size:

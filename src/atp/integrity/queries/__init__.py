@@ -128,7 +128,7 @@ def status(connection: Connection, tenant: TenantId) -> LogStatus:
     )
 
 
-def verification(connection: Connection, tenant: TenantId, id_: str) -> Verification:
+def verification_run(connection: Connection, tenant: TenantId, id_: str) -> Verification:
     """Return a verification run; raises VERIFICATION_NOT_FOUND."""
     found = store.verification(connection, streams.log(connection, tenant).tenant_no, id_)
     if found is None:
