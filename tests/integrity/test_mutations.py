@@ -16,6 +16,7 @@ import pytest
 
 from atp.engine.codec import CorruptValue, unpack
 from atp.integrity.model import Target
+from atp.kernel.ids import encode_ulid
 from tests.integrity.conftest import RECORDS
 from tests.integrity.holding import Held, kinds, positions, shown
 from tests.integrity.world import ACME
@@ -373,7 +374,6 @@ def test_a_stream_and_a_record_are_verified_alone(held: Held, number: int) -> No
     ((id_, header),) = held.rows(
         "SELECT id, header FROM records WHERE tenant_no = ? AND position = 800", (number,)
     )
-    from atp.kernel.ids import encode_ulid
 
     stream = unpack(header).split(b'"stream":"')[1].split(b'"')[0].decode()
     targets = (Target(scope="record", record_id=encode_ulid(id_)), Target(scope="stream", stream=stream))

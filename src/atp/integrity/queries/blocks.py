@@ -23,7 +23,6 @@ from atp.integrity.queries.values import Sealed, ValueChecker
 from atp.integrity.rules.tiles import HASH_SIZE, TILE_WIDTH, full_root, leaf_hashes
 from atp.integrity.store import evidence
 from atp.kernel import canonical
-from atp.kernel.clock import format_us
 from atp.kernel.ids import encode_ulids
 from atp.streams.commands import TenantVault
 from atp.streams.model import RESERVED_PREFIX
@@ -205,8 +204,7 @@ class BlockChecker:
             if stream is None or stream.version < version - 1:  # The record between them does not read.
                 self._find_streams(connection, [(row, header, content)])
                 stream = streams.get(stream_no)
-            at = header.find(_RECORDED) + len(_RECORDED)
-            recorded = header[at : at + _TIME_LENGTH]
+            recorded = _recorded(header)
             whole = stream is not None and indexed == position and tenant_no == number and row_shard == shard
             if whole and stream is not None and stream.version == version - 1 and stream.head is not None:
                 expected = _HEADER % (
@@ -305,7 +303,7 @@ class BlockChecker:
             if name is not None and name in stored and stored[name][0] == number:
                 head = b"" if version == 1 else _head(before.get((number, version - 1)))
                 self._streams[number] = _Stream(name, canonical.encode(name), version - 1, head)
-                if version == 1 and _RECORDED + format_us(stored[name][2]).encode() not in header:
+                if version == 1 and _recorded(header) != diagnosis.time_of(stored[name][2]):
                     message = "The stream did not begin when its first record was recorded."
                     self._findings.add("stream_head", message, position=row[0], id=row[7], stream=name)
 
@@ -366,6 +364,11 @@ class BlockChecker:
                 message = "The log's entry is not the hash of the stored record."
                 self._findings.add("entry", message, position=position)
         return b"".join(parts)
+
+
+def _recorded(header: bytes) -> bytes:
+    at = header.find(_RECORDED) + len(_RECORDED)
+    return header[at : at + _TIME_LENGTH]
 
 
 def _head(stored: bytes | None) -> bytes | None:

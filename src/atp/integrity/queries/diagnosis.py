@@ -121,6 +121,14 @@ def _is_time(text: object) -> bool:
         return False
 
 
+def time_of(us: int) -> bytes:
+    """Return a stored time as headers write it, empty for a number that is no time."""
+    try:
+        return format_us(us).encode()
+    except (OverflowError, ValueError):
+        return b""
+
+
 def stream_of(header: bytes) -> str | None:
     """Return the stream that a header names, None if it does not read."""
     try:

@@ -43,7 +43,6 @@ from atp.integrity.queries.signing import (
 )
 from atp.integrity.rules.tiles import ENTRIES_LEVEL, HASH_SIZE, TILE_WIDTH
 from atp.integrity.store import evidence
-from atp.kernel.clock import format_us
 from atp.kernel.hashing import b64u
 from atp.kernel.ids import TenantId
 from atp.streams import queries as streams
@@ -255,7 +254,7 @@ class _Run:
         if last.last is None:
             return
         sequence, _, recorded = last.last
-        if recorded != format_us(stored.log.recorded_us).encode():
+        if recorded != diagnosis.time_of(stored.log.recorded_us):
             message = "The log's head does not tell the time of its last record."
             self._findings.add("log_head", message, position=stored.log.size - 1)
         if stored.next_sequence is not None and sequence >= stored.next_sequence:
