@@ -6,7 +6,7 @@ same type at one place, the surer one stays, then the earlier.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from atp.classification.model import (
@@ -19,11 +19,11 @@ from atp.classification.model import (
     Profile,
 )
 from atp.classification.rules.decisions import Decider, decider, level
-from atp.classification.rules.detectors import TRIGGERS
+from atp.classification.rules.detectors import TRIGGERS, Sighting
 from atp.classification.rules.pointers import resolve
 from atp.classification.rules.scan import Automaton
 from atp.classification.rules.screen import Sightings, glance
-from atp.classification.rules.walk import Walk, walk
+from atp.classification.rules.walk import Walk, spots, walk
 
 # By (pointer, type), so that one place holds one finding of a type.
 Found = dict[tuple[str, str], Finding]
@@ -54,14 +54,20 @@ def classify(
     """
     verdict = decider(profile)
     seen = glance(event, verdict)
-    if seen.facts is not None and not (annotations or verdict.patterns):
+    if seen.facts is not None and not (seen.sighted or annotations or verdict.patterns):
         findings, highest = verdict.of_places(seen.filled)
         return Classification(findings, highest, seen.facts)
     found: Found = {}
     _find_places(event, verdict, found)
     if annotations:
         _find_annotated(event, annotations, verdict, found)
-    facts = seen.facts or search(event, verdict, found, seen.sighted)
+    if seen.facts is None:
+        facts = search(event, verdict, found, seen.sighted)
+    else:
+        facts = seen.facts
+        if seen.sighted:
+            for pointer, text in spots(seen.bare, seen.sighted):
+                _keep_sighted(pointer, seen.sighted[text], verdict, found)
     findings = tuple(found.values())
     return Classification(findings, level(findings), facts)
 
@@ -78,8 +84,7 @@ def search(event: dict[str, Any], verdict: Decider, found: Found, sighted: Sight
         _find_values(walked, verdict, found)
     elif sighted:
         for number in [number for number, text in enumerate(walked.texts) if text in sighted]:
-            for kind, confidence, rule in sighted[walked.texts[number]]:
-                _keep(found, verdict.finding(walked.locate(number), kind, confidence, rule))
+            _keep_sighted(walked.locate(number), sighted[walked.texts[number]], verdict, found)
     if walked.keyed:
         _hide_keys(walked, found)
     return Facts(walked.keys, walked.has_float, walked.has_exotic_key, walked.depth, walked.problem)
@@ -90,6 +95,11 @@ def _keep(found: Found, finding: Finding) -> None:
     known = found.get(key)
     if known is None or CONFIDENCE_RANK[known.confidence] < CONFIDENCE_RANK[finding.confidence]:
         found[key] = finding
+
+
+def _keep_sighted(pointer: str, sightings: Iterable[Sighting], verdict: Decider, found: Found) -> None:
+    for kind, confidence, rule in sightings:
+        _keep(found, verdict.finding(pointer, kind, confidence, rule))
 
 
 def _find_places(event: dict[str, Any], verdict: Decider, found: Found) -> None:

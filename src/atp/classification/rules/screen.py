@@ -38,14 +38,16 @@ _big_numbers = re.compile(r"[0-9]{13,}").findall
 class Glance(NamedTuple):
     """What the look learnt.
 
-    `filled` tells which of the profile's places are filled. `facts` are there where a walk would find nothing.
-    Else `sighted` holds every text that a detector knows and what it says of it; None where the event could
-    not be judged this way and its strings are still to be scanned.
+    `filled` tells which of the profile's places are filled, `bare` is the event without those that no
+    detector reads. `sighted` holds every text that a detector knows and what it says of it, or None where the
+    event could not be judged this way and is to be walked and scanned. `facts` are there where nothing else
+    asks for a walk.
     """
 
     filled: int
-    facts: Facts | None
-    sighted: Sightings | None
+    bare: dict[str, Any]
+    facts: Facts | None = None
+    sighted: Sightings | None = None
 
 
 def glance(event: dict[str, Any], verdict: Decider) -> Glance:
@@ -59,20 +61,24 @@ def glance(event: dict[str, Any], verdict: Decider) -> Glance:
     try:
         blob = _encode(bare)
     except (UnicodeEncodeError, RecursionError):
-        return Glance(filled, None, None)
+        return Glance(filled, bare)
     if b"\\" in blob or not (blob.isascii() or _exotic_key(blob) is None):
-        return Glance(filled, None, None)
+        return Glance(filled, bare)
     # Brackets inside strings count too, so this is the depth or more.
     depth = blob.count(b"{") + blob.count(b"[")
     if depth > DEPTH_MAX and (depth := _depth(event)) > DEPTH_MAX:
-        return Glance(filled, None, None)
+        return Glance(filled, bare)
     hits = (_screen or screen()).hits(blob)
-    sighted = _sighted(blob, hits) if hits else None
-    if sighted or any(_FLOAT < number < _FIRST_VALUE for _, number in hits):
-        return Glance(filled, None, sighted)
-    # What is left of hits are floats and suspects that no reader knew.
-    has_float = any(number == _FLOAT for _, number in hits)
-    return Glance(filled, Facts(blob.count(b'":'), has_float, has_exotic_key=False, max_depth=depth), None)
+    sighted: Sightings = {}
+    has_float = False
+    if hits:
+        keys_known = _sight(blob, hits, sighted)
+        if keys_known or any(_FLOAT < number < _FIRST_VALUE for _, number in hits):
+            return Glance(filled, bare, None, sighted)
+        # What is left of hits are floats and values.
+        has_float = any(number == _FLOAT for _, number in hits)
+    facts = Facts(blob.count(b'":'), has_float, has_exotic_key=False, max_depth=depth)
+    return Glance(filled, bare, facts, sighted)
 
 
 def _without_places(event: dict[str, Any], verdict: Decider) -> tuple[int, dict[str, Any]]:
@@ -100,12 +106,13 @@ def _without_places(event: dict[str, Any], verdict: Decider) -> tuple[int, dict[
     return filled, bare
 
 
-def _sighted(blob: bytes, hits: list[tuple[int, int]]) -> Sightings:
+def _sight(blob: bytes, hits: list[tuple[int, int]], sighted: Sightings) -> bool:
     """Lets the readers judge each string, or number outside strings, that a trigger fired in.
 
     Hits come in order of their ends, so each string is cut out, and the quotes before it counted, once.
+    Returns whether a key was among what the readers know.
     """
-    sighted: Sightings = {}
+    keys_known = False
     done: set[tuple[str, object]] = set()
     texts: list[str] = []
     stop, quotes, counted = -1, 0, 0
@@ -126,7 +133,9 @@ def _sighted(blob: bytes, hits: list[tuple[int, int]]) -> Sightings:
                 found = list(reader(text))
                 if found:
                     sighted.setdefault(text, []).extend(found)
-    return sighted
+        if not keys_known and blob.startswith(b":", stop + 1):
+            keys_known = any(text in sighted for text in texts)
+    return keys_known
 
 
 def _depth(event: Any) -> int:
@@ -149,6 +158,8 @@ _FLOAT_MEMBER = r'":-?[0-9]+[.e]'
 # In an array it cannot be told from text, so it is one more suspicion.
 _FLOAT_ELEMENT = r"[\[,]-?[0-9]+[.e]"
 _RESERVED = '"~'
+# A string that begins with a colon would be taken for the end of a key.
+_LEADING_COLON = r'[:\[,{]":'
 # null, true, false and objects have nothing that a test of a value could pass.
 _VALUE = r'[^A-Za-z0-9"]*":["0-9\[-]'
 
@@ -185,7 +196,13 @@ def _value_patterns() -> Iterator[tuple[str, bool]]:
 
 
 # Numbered in this order: the float, the rest that only a walk can judge, the triggers.
-_STRUCTURE = ((_FLOAT_MEMBER, False), (_FLOAT_ELEMENT, False), (_RESERVED, False), *_name_patterns())
+_STRUCTURE = (
+    (_FLOAT_MEMBER, False),
+    (_FLOAT_ELEMENT, False),
+    (_RESERVED, False),
+    (_LEADING_COLON, False),
+    *_name_patterns(),
+)
 _FIRST_VALUE = len(_STRUCTURE)
 
 # The process's screen, compiled on first use, under the same rule as `findings.automaton`.

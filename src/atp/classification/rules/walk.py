@@ -121,6 +121,25 @@ def _collect(result: Walk, node: Any, base: str, depth: int) -> None:
             result.has_float = True
 
 
+def spots(event: dict[str, Any], texts: Container[str]) -> list[tuple[str, str]]:
+    """The pointers and texts of an event's strings (and big integers) that are among some texts, in order."""
+    found: list[tuple[str, str]] = []
+    _spot(event, "", texts, found)
+    return found
+
+
+def _spot(node: Any, base: str, texts: Container[str], found: list[tuple[str, str]]) -> None:
+    for key, value in node.items() if type(node) is dict else enumerate(node):
+        kind = type(value)
+        if kind is str:
+            if value in texts:
+                found.append((f"{base}/{escape(key) if type(key) is str else key}", value))
+        elif kind is dict or kind is list:
+            _spot(value, f"{base}/{escape(key) if type(key) is str else key}", texts, found)
+        elif kind is int and value >= BIG_INTEGER_MIN and str(value) in texts:
+            found.append((f"{base}/{escape(key) if type(key) is str else key}", str(value)))
+
+
 def _descend(node: Any, left: int, depth: int = 2) -> tuple[str, int]:
     """The pointer from a container down to its text number `left`; "" and how many are left if not there."""
     for key, value in node.items() if type(node) is dict else enumerate(node):
