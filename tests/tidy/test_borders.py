@@ -4,8 +4,10 @@ from tests.tidy.source import CONTEXTS, imports, program
 
 PUBLISHED = {"model", "commands", "queries", "events"}
 
-# The table of contents names routes, handlers, jobs and tables of all; it decides nothing.
-COMPOSITION = {"atp.app"}
+
+def _composes(name: str) -> bool:
+    """The table of contents names routes, handlers, jobs and tables of all; it decides nothing."""
+    return name == "atp.app" or name.startswith("atp.app.")
 
 
 def _owner(name: str) -> str | None:
@@ -25,7 +27,7 @@ def test_between_contexts_only_the_published_files_are_imported() -> None:
     """
     bad = []
     for module in program():
-        if any(module.name == c or module.name.startswith(f"{c}.") for c in COMPOSITION):
+        if _composes(module.name):
             continue
         allowed = PUBLISHED | ({"cli"} if module.name.startswith("atp.cli") else set())
         for name, line in imports(module):
@@ -45,7 +47,7 @@ def test_a_store_is_private_to_its_context() -> None:
         for name, line in imports(module):
             owner = _owner(name)
             parts = name.removeprefix(owner).split(".") if owner else []
-            if owner and "store" in parts[1:2] and module.context != owner and module.name not in COMPOSITION:
+            if owner and "store" in parts[1:2] and module.context != owner and not _composes(module.name):
                 bad.append(f"{module.place}:{line} imports {name}")
     assert not bad, "\n".join(bad)
 

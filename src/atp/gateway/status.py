@@ -1,4 +1,7 @@
-"""How the server is: health, liveness, readiness and metrics. Public, and therefore without a word about any tenant."""
+"""How the server is: health, liveness, readiness and metrics.
+
+Public, and therefore without a word about any tenant; each part is asked for its own state, with a limit of time.
+"""
 
 from __future__ import annotations
 

@@ -165,9 +165,7 @@ class _Issuer:
         if self._fetched_at is None or self._clock() - self._fetched_at > KEYS_SECONDS_MAX:
             await self._fetch()
             if self._fetched_at is None or self._clock() - self._fetched_at > KEYS_SECONDS_MAX:
-                raise Problem(
-                    "TIMEOUT", "The issuer's keys cannot be fetched.", retry_after=REFETCH_SECONDS
-                )
+                raise Problem("TIMEOUT", "The issuer's keys cannot be fetched.", retry_after=REFETCH_SECONDS)
         key = self._find(kid)
         if key is None:
             # The issuer may have rotated its keys since; looking again is bounded by REFETCH_SECONDS.
