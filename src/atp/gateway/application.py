@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from atp.engine.database import CommitUncertain, StorageUnavailable
@@ -32,6 +33,9 @@ from atp.web.response import Response, json_response
 
 RETRY_SECONDS: Final = 1.0
 """What a caller is told to wait when the store or the whole server cannot serve it just now."""
+LARGE_BODY_BYTES: Final = 1024 * 1024
+LARGE_BODIES_MAX: Final = 32
+"""Bodies of more than a megabyte that may arrive at once; with a batch's limit they take 160 MB at most."""
 DRAIN_SECONDS: Final = 20.0
 """How long a stop waits for the requests in flight."""
 _MANAGE: Final = "tenants:manage"
@@ -61,6 +65,7 @@ class Gateway:
         self._limits = limits
         self._clock = clock
         self._in_flight = 0
+        self._large_bodies = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.stopping = asyncio.Event()
@@ -190,12 +195,13 @@ class Gateway:
         if not operation.request_media_types:
             return None
         media_type = _media_type(call, operation)
-        raw, call.received_bytes = await receive.receive_body(
-            receive_message,
-            call.headers,
-            bytes_max=operation.body_limit.bytes_max,
-            too_large=operation.body_limit.error,
-        )
+        with self._room(operation):
+            raw, call.received_bytes = await receive.receive_body(
+                receive_message,
+                call.headers,
+                bytes_max=operation.body_limit.bytes_max,
+                too_large=operation.body_limit.error,
+            )
         if route.raw_body:
             return raw
         if not raw and not operation.request_required:
@@ -205,6 +211,18 @@ class Gateway:
         value = decode_json(raw)
         operation.check_body(value)
         return value
+
+    @contextmanager
+    def _room(self, operation: Operation) -> Iterator[None]:
+        """Hold one of the places for large bodies while it arrives; OVERLOADED when all are taken."""
+        large = operation.body_limit.bytes_max > LARGE_BODY_BYTES
+        if large and self._large_bodies >= LARGE_BODIES_MAX:
+            raise Problem("OVERLOADED", retry_after=RETRY_SECONDS)
+        self._large_bodies += large
+        try:
+            yield
+        finally:
+            self._large_bodies -= large
 
     def _enter(self) -> None:
         self._in_flight += 1

@@ -6,9 +6,10 @@ Refusals become verdicts per item and acceptances links to the records; nothing 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -31,6 +32,9 @@ from atp.web.request import Handler, Request, raw_body
 from atp.web.response import Response, json_response
 
 _EVENTS = "/api/v1/audit-events"
+PREPARING_MAX = 20_000
+"""Events that may wait for the pipeline, as many as may wait for the writer behind it; beyond, 503 (ING-07)."""
+RETRY_SECONDS = 1.0
 LOCAL_REGION = "local"
 """The region of tenants that were given none; it says nothing and is not added to events."""
 
@@ -67,6 +71,24 @@ class _Verdicts(msgspec.Struct):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
+class Room:
+    """How many events wait for the pipeline. Owned by the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._events = 0
+
+    @contextmanager
+    def for_events(self, count: int) -> Iterator[None]:
+        """Count events in while they are prepared; OVERLOADED when too many wait already."""
+        if self._events and self._events + count > PREPARING_MAX:
+            raise Problem("OVERLOADED", retry_after=RETRY_SECONDS)
+        self._events += count
+        try:
+            yield
+        finally:
+            self._events -= count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestionApi:
     """The handlers. `workers` leads batches through `processes`, so that a large one does not hold up the event loop."""
@@ -76,6 +98,7 @@ class IngestionApi:
     processes: PipelineProcesses
     directory: Directory
     workers: Executor
+    room: Room = field(default_factory=Room)
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the handler of each operation."""
@@ -108,7 +131,8 @@ class IngestionApi:
         key = request.parameter("Idempotency-Key")
         batch = Batch(sent, atomic=atomic, idempotency_key=key, received_us=request.received_us)
         loop = asyncio.get_running_loop()
-        records = await loop.run_in_executor(self.workers, self.processes.prepare, origin, batch)
+        with self.room.for_events(len(sent)):
+            records = await loop.run_in_executor(self.workers, self.processes.prepare, origin, batch)
         appended = append(self.pipeline, self.appender, origin, batch=batch, records=records)
         outcomes = await asyncio.wrap_future(appended)
         _count(outcomes, started)
