@@ -69,14 +69,21 @@ class Disclosing:
         """Return the records with the values the caller may see, without recording it: the caller has."""
         vault = await asyncio.to_thread(self.vault.tenant, request.tenant)
         records = [match.record for match in matches]
-        opened = await asyncio.wrap_future(
-            self.database.read(lambda connection: queries.disclosures(connection, vault, records))
+        opened, erased = await asyncio.wrap_future(
+            self.database.read(
+                lambda connection: (
+                    queries.disclosures(connection, vault, records),
+                    queries.erasures(connection, vault, records),
+                )
+            )
         )
         clearance = int(request.principal.clearance)
         shown = []
         for match in matches:
             found = opened.get(match.record.position)
-            view, allowed = disclosed(match.record, match.view, found.values if found else [], clearance)
+            values = found.values if found else []
+            subject = match.record.content_json["classification"].get("subject")
+            view, allowed = disclosed(match.record, match.view, values, clearance, erased.get(subject))
             shown.append(Shown(match, view, allowed))
         return shown
 

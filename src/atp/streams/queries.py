@@ -17,7 +17,7 @@ from atp.engine.database import Connection
 from atp.engine.keys import KeyUnavailable
 from atp.kernel.clock import parse_rfc3339
 from atp.kernel.errors import Problem
-from atp.kernel.hashing import sha256
+from atp.kernel.hashing import sha256, unb64u
 from atp.kernel.ids import TenantId, decode_ulid
 from atp.streams import store
 from atp.streams.model import LogEntry, LogHead, StoredRecord, StreamState
@@ -211,3 +211,18 @@ def disclosures(
                 entry = Opened(entry.values, entry.missing_keys, entry.damaged + 1)
         opened[position] = entry
     return opened
+
+
+def erasures(connection: Connection, vault: TenantVault, records: Sequence[StoredRecord]) -> dict[str, int]:
+    """Return {subject reference: position of the record of its erasure} for those subjects of records that are erased.
+
+    References are as records hold them, in `classification.subject` (INT-09).
+    """
+    refs = {
+        subject
+        for record in records
+        if (subject := record.content_json["classification"].get("subject")) is not None
+    }
+    targets = {f"subject:{unb64u(ref).hex()}": ref for ref in refs}
+    found = store.explanations(connection, vault.tenant_no, list(targets))
+    return {targets[target]: position for target, position in found.items()}

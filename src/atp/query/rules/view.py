@@ -94,12 +94,17 @@ def level_at(record: StoredRecord, pointer: str) -> str:
 
 
 def disclosed(
-    record: StoredRecord, view: Mapping[str, Any], values: Sequence[Sequence[Any]], clearance: int
+    record: StoredRecord,
+    view: Mapping[str, Any],
+    values: Sequence[Sequence[Any]],
+    clearance: int,
+    erased_by: int | None = None,
 ) -> tuple[dict[str, Any], list[Sequence[Any]]]:
     """Return the view with those values put back that the clearance allows, and the disclosures used.
 
     `values` are [salt, pointer, value]; the clearance counts as `classification.model.LEVEL_RANK` less one.
-    What was not among the values, though the caller might see it, is missing.
+    What was not among the values, though the caller might see it, was erased by the record at position `erased_by`,
+    or is missing.
     """
     allowed = [value for value in values if LEVEL_RANK[level_at(record, value[1])] - 1 <= clearance]
     shown = dict(view)
@@ -114,9 +119,15 @@ def disclosed(
             continue
         visible = LEVEL_RANK[level_at(record, pointer)] - 1 <= clearance
         gone = visible and not _covered(pointer, present)
-        absences.append({"field": pointer, "reason": "missing"} if gone else absence)
+        absences.append(_gone(pointer, erased_by) if gone else absence)
     shown["absences"] = absences
     return shown, allowed
+
+
+def _gone(pointer: str, erased_by: int | None) -> dict[str, Any]:
+    if erased_by is None:
+        return {"field": pointer, "reason": "missing"}
+    return {"field": pointer, "reason": "erased", "explainedBy": erased_by}
 
 
 def _covered(pointer: str, disclosed_pointers: set[str]) -> bool:

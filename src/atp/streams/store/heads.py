@@ -135,3 +135,15 @@ def explain(connection: Connection, tenant_no: int, target: str, position: int) 
         "INSERT INTO explanations(tenant_no, target, explained_by) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         (tenant_no, target, position),
     )
+
+
+def explanations(connection: Connection, tenant_no: int, targets: Sequence[str]) -> dict[str, int]:
+    """Return {target: position of the record that explains its absence} of those targets that are explained."""
+    found: dict[str, int] = {}
+    for target in targets:
+        row = connection.row(
+            "SELECT explained_by FROM explanations WHERE tenant_no = $1 AND target = $2", (tenant_no, target)
+        )
+        if row is not None:
+            found[target] = row[0]
+    return found
