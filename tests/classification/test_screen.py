@@ -45,6 +45,16 @@ ODD = [
 SPELLINGS = (str.lower, str.upper, str.capitalize, str.swapcase)
 
 
+# Names of a payload's members that let the look go on; a telling name there sends the event to the walk.
+PLAIN = ("a", "m", "n", "note", "again", "x", "y", "z")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def names_met() -> None:
+    """The look trusts only names that a walk has met before."""
+    classify({"payload": dict.fromkeys(PLAIN, "")})
+
+
 @st.composite
 def names(draw: st.DrawFn) -> str:
     """A listed ending in some spelling, with something before, between and after it, or nearly one."""
@@ -81,6 +91,7 @@ TREES = st.recursive(
 CALM = st.sampled_from(
     ["alice", "doc-1", "203.0.113.7", "alice@example.com", "okhttp/4.12.0 (Android 15)", "", 7, 1.5, None]
 )
+INNER = st.dictionaries(KEYS, CALM | TREES, max_size=3)
 EVENTS = st.fixed_dictionaries(
     {"occurredAt": st.just("2026-11-21T10:00:00.123456Z")},
     optional={
@@ -91,7 +102,7 @@ EVENTS = st.fixed_dictionaries(
             st.sampled_from(["ip", "userAgent", "sessionId"]), CALM | TREES, max_size=3
         ),
         "resource": st.dictionaries(st.sampled_from(["type", "id", "path"]), CALM, max_size=3),
-        "payload": st.dictionaries(KEYS, CALM | TREES, max_size=3),
+        "payload": st.dictionaries(st.sampled_from(PLAIN), CALM | TREES | INNER, max_size=3) | INNER,
         "stream": STRINGS,
         "outcome": CALM,
     },
@@ -155,6 +166,7 @@ def test_the_screen_comes_to_the_same_verdict_as_the_walk(
 )
 def test_every_spelling_of_a_telling_name_is_seen(name: str, value: Any) -> None:
     assert_same({"payload": {"a": "b", name: value}})
+    assert_same({"payload": {"x": {"a": "b", name: value}}})
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -210,6 +222,7 @@ ORDINARY: dict[str, dict[str, Any]] = {
 def test_ordinary_events_are_not_walked(name: str) -> None:
     """What the figures of the benchmark stand on: the common event is settled by the look alone."""
     event = {"occurredAt": "2026-11-21T10:00:00.123456789Z", **ORDINARY[name]}
+    classify(event)  # Whose names are met for the first time here.
     seen = glance(msgspec.json.decode(msgspec.json.encode(event)), decider(DEFAULT_PROFILE))
     assert seen.facts is not None
     assert not seen.sighted

@@ -18,7 +18,7 @@ import msgspec
 from atp.classification.model import Facts
 from atp.classification.rules.decisions import Decider
 from atp.classification.rules.detectors import TRIGGERS, Sighting
-from atp.classification.rules.field_names import RULES
+from atp.classification.rules.field_names import PLAIN_NAMES, RULES
 from atp.classification.rules.pointers import DEPTH_MAX
 from atp.classification.rules.scan import Automaton
 
@@ -28,6 +28,7 @@ NAMES_PER_PATTERN = 5
 # What detectors say of a text.
 Sightings = dict[str, list[Sighting]]
 
+_all_plain = PLAIN_NAMES.issuperset
 _encode = msgspec.json.Encoder().encode
 # In JSON without backslashes a quote ends every string, so what reaches `":` is a key.
 _exotic_key = re.compile(rb'[\x80-\xff][^"]*":').search
@@ -55,8 +56,12 @@ def glance(event: dict[str, Any], verdict: Decider) -> Glance:
 
     A backslash would mean an escape that the patterns do not know: quote, NUL, line end. Such an event is
     walked and scanned, as is one whose keys are not ASCII or that cannot be encoded (half of a surrogate
-    pair, depth).
+    pair, depth). So is one whose payload has a telling name, or one never met, at its top: it would be walked in
+    the end, and logs that are imported are full of them.
     """
+    payload = event.get("payload")
+    if type(payload) is dict and not _all_plain(payload):
+        return Glance(0, event)
     filled, bare = _without_places(event, verdict)
     try:
         blob = _encode(bare)
