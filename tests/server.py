@@ -97,6 +97,10 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self._wait()
 
+    def ended(self) -> bool:
+        """Tell whether the process has ended by itself."""
+        return self.process is not None and self.process.poll() is not None
+
     def kill(self) -> None:
         """End the process at once, as a power cut does."""
         if self.process is not None:

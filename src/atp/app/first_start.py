@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from atp.engine.database import Database
+from atp.engine.database import Connection, Database
 from atp.engine.keys import sync_directory
 from atp.engine.settings import Settings
 from atp.imports.commands.run import Plan, run_import
@@ -28,6 +28,7 @@ from atp.kernel.ids import TenantId
 from atp.streams.commands import Appender
 from atp.streams.model import Outcome
 from atp.tenants import commands as tenants
+from atp.tenants import queries
 from atp.tenants.commands import Books, Change
 from atp.web.principal import SYSTEM
 
@@ -56,25 +57,35 @@ def first_start(own: Beginnings) -> Path | None:
 
     Returns the file with the key, if this machine has it.
 
-    Crash argument: tenant and key are one transaction; the key file is written right after it. A crash in
-    between leaves a tenant whose key nobody has, which the next start mends by issuing another.
+    Crash argument: the key is written to a draft before the transaction of tenant and key commits, so nobody
+    can be without it; a draft whose transaction never committed is not a key and is written anew. The draft gets
+    its name when the sample is in: a crash before that is gone on from, and the sample's own ids keep its events
+    from being stored twice.
     """
-    settings, key_file = own.settings, own.key_file
-    change = Change(principal=SYSTEM, now_us=now_us(), books=own.books)
+    key_file, draft = own.key_file, own.key_file.with_name(ADMIN_KEY_FILE + ".new")
     try:
-        issued = own.database.write_now(
-            lambda c: tenants.ensure_demo(
-                c, change=change, key_lost=settings.embedded and not key_file.exists()
-            )
-        )
+        own.database.write_now(lambda connection: _begin(connection, own, draft))
     except Problem as problem:
         if problem.code != "TENANT_EXISTS":  # Another process was quicker; its machine has the key.
             raise
         return None
-    if issued is not None:
-        write_secret(key_file, issued.secret)
+    if draft.exists():
         import_sample(own)
+        draft.replace(key_file)
+        sync_directory(key_file.parent)
     return key_file if key_file.exists() else None
+
+
+def _begin(connection: Connection, own: Beginnings, draft: Path) -> None:
+    """Make tenant and key, unless they are there; leave a draft only if its key is one."""
+    if draft.exists() and queries.is_key(connection, draft.read_text("ascii").strip()):
+        return
+    draft.unlink(missing_ok=True)
+    change = Change(principal=SYSTEM, now_us=now_us(), books=own.books)
+    lost = own.settings.embedded and not own.key_file.exists()
+    issued = tenants.ensure_demo(connection, change=change, key_lost=lost)
+    if issued is not None:
+        write_secret(draft, issued.secret)
 
 
 def import_sample(own: Beginnings) -> None:

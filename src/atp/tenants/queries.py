@@ -29,6 +29,7 @@ __all__ = [
     "ROLE_SCOPES",
     "Directory",
     "get_tenant",
+    "is_key",
     "list_api_keys",
     "list_tenants",
     "parse_key_text",
@@ -67,6 +68,13 @@ def list_api_keys(
 ) -> list[ApiKey]:
     """Return up to `limit` keys of the tenant, newest first, older than the key `before`."""
     return store.list_keys(connection, tenant, before=before, limit=limit)
+
+
+def is_key(connection: Connection, text: str) -> bool:
+    """Tell whether a text is an API key of this installation, whatever its state."""
+    parsed = parse_key_text(text)
+    key = store.find_key(connection, parsed[0]) if parsed else None
+    return parsed is not None and key is not None and secret_matches(key, parsed[1])
 
 
 class Directory:
