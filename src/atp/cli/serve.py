@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import shlex
 import signal
 import socket
 import sys
@@ -32,6 +33,8 @@ from atp.kernel.errors import Problem
 
 GC_THRESHOLD: Final = 50_000
 """Container objects made, less those freed, between two looks of the garbage collector: about 500 events in flight."""
+DEFAULT_ADDRESS: Final = "http://127.0.0.1:8080"
+"""Where commands look for the server unless they are told."""
 
 
 class CannotServe(click.ClickException):
@@ -171,7 +174,7 @@ _EVENT = (
 
 def greeting(address: str, key_file: Path | None) -> str:
     """Return what a started server prints: the reference, the key, five commands to try."""
-    key = str(key_file) if key_file else "var/admin.key"
+    key = shlex.quote(str(key_file or "var/admin.key"))
     lines = [
         "",
         f"ATP is ready on {address}",
@@ -180,9 +183,12 @@ def greeting(address: str, key_file: Path | None) -> str:
     ]
     if key_file:
         lines.append(f"  Admin key       {key_file}")
+    lines += ["", "Try, in another terminal:"]
+    if address != DEFAULT_ADDRESS:
+        lines.append(f"  export ATP_SERVER={address}")
+    if key_file and key_file.parent != Path("var"):
+        lines.append(f"  export ATP_DATA={shlex.quote(str(key_file.parent))}")
     lines += [
-        "",
-        "Try, in another terminal:",
         f"  curl -sS {address}/api/v1/audit-events -H 'Content-Type: application/json' \\\n{_AUTHORIZATION % key} -d '{_EVENT}'",
         "  .venv/bin/atp events list --limit 10",
         "  .venv/bin/atp events tail",
