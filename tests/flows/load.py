@@ -49,7 +49,7 @@ class Producers:
         with self._enough:
             target = len(self.acknowledged) + count
             reached = self._enough.wait_for(
-                lambda: len(self.acknowledged) >= target or any(w.done() for w in self._running), 60
+                lambda: len(self.acknowledged) >= target or all(w.done() for w in self._running), 60
             )
         for worker in self._running:
             if worker.done():
