@@ -21,7 +21,7 @@ from atp.classification.rules.findings import _find_annotated, _find_places, sea
 from atp.classification.rules.screen import glance
 from tests.classification.cases import CASES
 
-EXAMPLES = 400
+EXAMPLES = 250
 TEXTS = [text for _, finds, leaves in CASES.values() for text in (*finds, *leaves)]
 ODD = [
     "\\",

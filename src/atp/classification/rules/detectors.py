@@ -42,7 +42,7 @@ TRIGGERS: tuple[Trigger, ...] = (
     Trigger(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}", readers.belgium_nn),
     Trigger(r"[^0-9A-Za-z_.+-][0-9]{6}(?:[0-9]{2})?[-+][0-9]{4}[^0-9A-Za-z_.-]", readers.sweden_pnr),
     Trigger(r"[^0-9A-Za-z_](?:[0-9]{8}|[XYZ][0-9]{7})-?[A-HJ-NP-TV-Z][^0-9A-Za-z_]", readers.spain_dni),
-    Trigger(r"[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z]", readers.italy_cf),
+    Trigger(r"[^0-9A-Za-z_][A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z]", readers.italy_cf),
     Trigger(r"[^0-9A-Za-z_.+-][1-4][0-9]{5}[0-9AB][0-9]{8}[^0-9A-Za-z_-]", readers.france_nir),
     Trigger(r"[1-4] [0-9]{2} [0-9]{2} [0-9][0-9AB] [0-9]{3} ", readers.france_nir),
     Trigger(r"[^0-9][2-9][0-9]{3} [0-9]{4} [0-9]{4}", readers.india_aadhaar),
