@@ -15,11 +15,7 @@ from typing import BinaryIO, Final, cast
 from atp.engine.database import Connection, Database
 from atp.engine.keys import sync_directory
 from atp.engine.settings import Settings
-from atp.imports.commands.run import Plan, run_import
-from atp.imports.commands.sinks import CallableSink
-from atp.imports.commands.unpacking import Stream
 from atp.imports.model import Answer
-from atp.imports.store import Checkpoints, RejectFile
 from atp.ingestion.commands import Pipeline, ingest
 from atp.ingestion.model import Batch, Origin
 from atp.kernel.clock import now_us
@@ -90,6 +86,12 @@ def _begin(connection: Connection, own: Beginnings, draft: Path) -> None:
 
 def import_sample(own: Beginnings) -> None:
     """Import the CloudTrail sample into tenant demo; its own event ids keep it from being stored twice."""
+    # Only a first start loads the importer.
+    from atp.imports.commands.run import Plan, run_import
+    from atp.imports.commands.sinks import CallableSink
+    from atp.imports.commands.unpacking import Stream
+    from atp.imports.store import Checkpoints, RejectFile
+
     origin = Origin(tenant=TenantId(tenants.DEMO_TENANT.id))
 
     def send(batch: Sequence[bytes]) -> list[Answer]:

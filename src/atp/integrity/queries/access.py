@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from atp.engine.keys import KeyRing, parse_keys
-from atp.engine.postgres import PostgresDatabase
 from atp.engine.settings import Settings
 from atp.engine.sqlite import SqliteReader
 from atp.integrity.queries.blocks import Block, BlockChecker, BlockReport, Reader
@@ -58,7 +58,11 @@ class Access:
 
     def open(self) -> ClosableReader:
         """Open a reader; raises StorageUnavailable."""
-        return SqliteReader(Path(self.location)) if self.embedded else PostgresDatabase(self.location)
+        if self.embedded:
+            return SqliteReader(Path(self.location))
+        from atp.engine.postgres import PostgresDatabase  # An embedded server need not load it.
+
+        return PostgresDatabase(self.location)
 
     def ring(self) -> KeyRing | None:
         """Return the master keys, None where there are none; raises ValueError for what is no key."""
@@ -90,6 +94,7 @@ _checker: BlockChecker | None = None
 def _start(access: Access, checking: Checking) -> None:
     global _checker  # noqa: PLW0603 - the one way to hand state to a pool's worker.
     os.nice(NICENESS)
+    gc.disable()  # Checking makes no cycles, and its many short-lived tuples would keep the collector busy.
     reader = access.open()
     vault = open_vault(reader, access.ring(), checking.tenant) if checking.values else None
     _checker = BlockChecker(reader, checking.tenant_no, vault, values=checking.values)
