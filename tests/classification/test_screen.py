@@ -233,3 +233,31 @@ def test_a_text_full_of_suspects_costs_no_more_than_its_length() -> None:
     """Every suspect of one string is judged once: sixty thousand bytes of them take as long as few."""
     text = "a@b " * 15_000
     assert_same({"payload": {"x": text, "y": [text, "bob@example.com"]}})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1.5], [1, -2e30], {"a": 1.5}, {"a": -1e300}, {"a": ":1.5"}, [":1.5"], {"a": ":x", ":b": 1, "": 2}, {"~a": 1}, ["~a"],
+        {"é": 1}, ["é", "b"], {"a": "\\"}, {"a": '"b":'}, [4111111111111111], {"a": 4111111111111111}, {"4111111111111111": 1}, {"+1)2345678": 1},
+        {"GB82WEST 1234 5698 7654 32": 1}, ["[1.5"], {"a": [1, [2, 3.5]]},
+    ],
+)  # fmt: skip
+def test_facts_and_keys_are_told_alike(value: Any) -> None:
+    """What chance would rarely bring about: fractions in arrays, colons first, odd keys, big integers."""
+    assert_same({"payload": {"x": value}})
+
+
+@pytest.mark.parametrize("ending", sorted(RULES), ids=" ".join)
+def test_every_listed_ending_is_seen_in_the_usual_spellings(ending: tuple[str, ...]) -> None:
+    camel = "".join(word.capitalize() for word in ending)
+    shapes = (
+        "_".join(ending),
+        "-".join(ending).upper(),
+        "user" + camel,
+        camel,
+        "my_" + "_".join(ending) + "s",
+    )
+    for name in shapes:
+        for value in ("Alice Example", "020 7946 0958", ["1980-02-29"], 19800229, 52.1):
+            assert_same({"payload": {"x": {name: value}}})
