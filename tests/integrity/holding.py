@@ -5,6 +5,7 @@ What alters it is a hand with full access to the database file: triggers and uni
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,6 +89,12 @@ class Held:
         finally:
             self.raw.execute("ROLLBACK TO attack")
             self.raw.execute("RELEASE attack")
+
+
+def sample_size(default: int) -> int | None:
+    """Return how many bytes to change of each kind; ATP_TEST_MUTATIONS is a number, or `all`, which is None."""
+    wanted = os.environ.get("ATP_TEST_MUTATIONS", str(default))
+    return None if wanted == "all" else int(wanted)
 
 
 def positions(result: VerificationResult) -> set[int]:

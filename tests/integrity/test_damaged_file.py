@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -17,10 +16,11 @@ from click.testing import CliRunner
 from atp.integrity.cli import verify_command
 from atp.integrity.rules import notes
 from atp.kernel.hashing import b64u
+from tests.integrity.holding import sample_size
 from tests.integrity.world import MASTER
 
-SAMPLE = 25
-ALL = os.environ.get("ATP_TEST_MUTATIONS") == "all"
+SAMPLE = sample_size(25)
+"""Bytes of the file changed one after the other."""
 PAGE = 4096
 EVIDENCE = (
     "records",
@@ -69,7 +69,7 @@ def evidence(path: Path) -> dict[str, list[Any]] | None:
 
 def places(size: int) -> Iterator[int]:
     """Choose offsets: every byte, or a sample in which each second one lies in the header of a page."""
-    if ALL:
+    if SAMPLE is None:
         yield from range(size)
         return
     seed = random.randrange(1 << 32)

@@ -1,11 +1,10 @@
 """Every byte of the evidence, changed: whoever has the database file in his hands is found out, and told where.
 
-The default run takes a sample, whose seed and size are printed; ATP_TEST_MUTATIONS=all takes every byte.
+The default run takes a sample, whose seed and size are printed; ATP_TEST_MUTATIONS is another size, or all.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,12 +17,11 @@ from atp.engine.codec import CorruptValue, unpack
 from atp.integrity.model import Target
 from atp.kernel.ids import encode_ulid
 from tests.integrity.conftest import RECORDS
-from tests.integrity.holding import Held, kinds, positions, shown
+from tests.integrity.holding import Held, kinds, positions, sample_size, shown
 from tests.integrity.world import ACME
 
-SAMPLE = 12
-"""Bytes changed of each kind of evidence in the default run."""
-ALL = os.environ.get("ATP_TEST_MUTATIONS") == "all"
+SAMPLE = sample_size(12)
+"""Bytes changed of each kind of evidence."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def bytes_of(held: Held, number: int, table: str, column: str) -> Iterator[Byte]
     """Choose bytes of a column of the tenant: all of them, or a sample spread over the rows."""
     key = KEYS[table]
     rows = held.rows(f"SELECT {', '.join(key)}, length({column}) FROM {table} WHERE tenant_no = ?", (number,))
-    if ALL:
+    if SAMPLE is None:
         for *at, length in rows:
             for offset in range(length):
                 yield Byte(table, column, tuple(at), offset, 1 << offset % 8)

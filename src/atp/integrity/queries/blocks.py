@@ -7,22 +7,22 @@ each with its own reader; state between chunks is bounded.
 
 from __future__ import annotations
 
-from binascii import b2a_base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Protocol, TypeVar
 
-from atp.engine.codec import CorruptValue, unpack
+from atp.engine.codec import CorruptValue, unpack, unpack_many
 from atp.engine.database import Connection
 from atp.integrity.model import RECORD_FORMAT, ValueCounts
 from atp.integrity.queries import diagnosis
 from atp.integrity.queries.findings import Findings, damage
 from atp.integrity.queries.sealing import check_seal
-from atp.integrity.queries.values import Sealed, ValueChecker
+from atp.integrity.queries.values import HASHED, MARKER, Sealed, ValueChecker
 from atp.integrity.rules.tiles import HASH_SIZE, TILE_WIDTH, full_root, leaf_hashes
 from atp.integrity.store import evidence
 from atp.kernel import canonical
+from atp.kernel.hashing import b64u_bytes
 from atp.kernel.ids import encode_ulids
 from atp.streams.commands import TenantVault
 from atp.streams.model import RESERVED_PREFIX
@@ -31,7 +31,6 @@ CHUNK: Final = 1_024
 """Records read in one snapshot: four bundles, about a megabyte."""
 STREAMS_MAX: Final = 50_000
 """Stream heads remembered (about 400 bytes each); a forgotten one is one look-up away."""
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _HEADER: Final = (
     b'{"contentHash":"%b","format":"'
     + RECORD_FORMAT.encode()
@@ -46,6 +45,8 @@ _TYPES: Final = (int, int, int, int, int, int, int, bytes, bytes, bytes)
 """Of a row's columns; a damaged page can give anything."""
 
 T = TypeVar("T")
+_Decoded = tuple[tuple[Any, ...], bytes, bytes]
+"""A row with its header and its content as they were hashed."""
 
 
 class Reader(Protocol):
@@ -94,6 +95,7 @@ class _Stream:
     json: bytes
     version: int
     head: bytes | None
+    tells_of_seals: bool
 
 
 class BlockChecker:
@@ -171,24 +173,29 @@ class BlockChecker:
         boxes: Sequence[tuple[int, int, bytes]],
     ) -> list[tuple[int, bytes]]:
         """Check rows in order of position; return (position, record hash) of those whose header reads."""
-        decoded = []
+        decoded = _decode_together(rows)
+        if decoded is None:
+            decoded = list(self._decode_singly(report, rows))
+        self._find_streams(connection, decoded)
+        return self._compare(connection, report, decoded, _by_position(boxes))
+
+    def _decode_singly(self, report: BlockReport, rows: Sequence[tuple[Any, ...]]) -> Iterator[_Decoded]:
+        """Yield the rows that decode, and name those that do not."""
         for row in rows:
             try:
                 if tuple(map(type, row)) != _TYPES or len(row[7]) != ID_SIZE:
                     raise CorruptValue("a column has another type than it was written with")
-                decoded.append((row, unpack(row[8]), unpack(row[9])))
+                yield row, unpack(row[8]), unpack(row[9])
             except CorruptValue as error:
                 report.flawed.add(row[0])
                 message = f"The stored row does not read: {error}."
                 self._findings.add("record_unreadable", message, position=row[0], id=row[7])
-        self._find_streams(connection, decoded)
-        return self._compare(connection, report, decoded, _by_position(boxes))
 
     def _compare(
         self,
         connection: Connection,
         report: BlockReport,
-        decoded: Sequence[tuple[tuple[Any, ...], bytes, bytes]],
+        decoded: Sequence[_Decoded],
         boxes: Mapping[int, list[tuple[int, bytes]]],
     ) -> list[tuple[int, bytes]]:
         """The inner loop: rebuild each header, compare, hash."""
@@ -208,12 +215,10 @@ class BlockChecker:
             whole = stream is not None and indexed == position and tenant_no == number and row_shard == shard
             if whole and stream is not None and stream.version == version - 1 and stream.head is not None:
                 expected = _HEADER % (
-                    b2a_base64(content_hash, newline=False).translate(_URL_SAFE)[:43],
+                    b64u_bytes(content_hash),
                     ulid,
                     position,
-                    b'"%b"' % b2a_base64(stream.head, newline=False).translate(_URL_SAFE)[:43]
-                    if stream.head
-                    else b"null",
+                    b'"%b"' % b64u_bytes(stream.head) if stream.head else b"null",
                     recorded,
                     stream.json,
                     version,
@@ -233,14 +238,13 @@ class BlockChecker:
                 report.first = previous
             if stream is not None:
                 stream.version, stream.head = version, record_hash
-                if stream.name.startswith(_SEALED):
+                if stream.tells_of_seals:
                     check_seal(connection, self._findings, number, row=row, content=content)
             hashes.append((indexed, record_hash))
-            sealed.append(
-                Sealed(
-                    indexed, id_, stream.name if stream else "", content, content_hash, boxes.get(indexed, ())
-                )
-            )
+            own_boxes = boxes.get(indexed, ())
+            if own_boxes or MARKER in content or HASHED in content:
+                name = stream.name if stream else ""
+                sealed.append(Sealed(indexed, id_, name, content, content_hash, own_boxes))
         report.last = previous
         self._values.check(connection, sealed)
         return hashes
@@ -273,9 +277,7 @@ class BlockChecker:
 
     # -- streams ---------------------------------------------------------------------------------------------
 
-    def _find_streams(
-        self, connection: Connection, decoded: Sequence[tuple[tuple[Any, ...], bytes, bytes]]
-    ) -> None:
+    def _find_streams(self, connection: Connection, decoded: Sequence[_Decoded]) -> None:
         """Make sure that every stream of the chunk is followed up to its first record here."""
         if len(self._streams) > STREAMS_MAX:
             self._streams.clear()
@@ -302,7 +304,9 @@ class BlockChecker:
             name, version = names[number], row[6]
             if name is not None and name in stored and stored[name][0] == number:
                 head = b"" if version == 1 else _head(before.get((number, version - 1)))
-                self._streams[number] = _Stream(name, canonical.encode(name), version - 1, head)
+                self._streams[number] = _Stream(
+                    name, canonical.encode(name), version - 1, head, name.startswith(_SEALED)
+                )
                 if version == 1 and _recorded(header) != diagnosis.time_of(stored[name][2]):
                     message = "The stream did not begin when its first record was recorded."
                     self._findings.add("stream_head", message, position=row[0], id=row[7], stream=name)
@@ -364,6 +368,21 @@ class BlockChecker:
                 message = "The log's entry is not the hash of the stored record."
                 self._findings.add("entry", message, position=position)
         return b"".join(parts)
+
+
+def _decode_together(rows: Sequence[tuple[Any, ...]]) -> list[_Decoded] | None:
+    """Return rows with their headers and contents, None unless all of them decode."""
+    if not rows:
+        return []
+    columns = list(zip(*rows, strict=True))
+    if any(set(map(type, column)) != {kind} for column, kind in zip(columns, _TYPES, strict=True)):
+        return None
+    if set(map(len, columns[7])) != {ID_SIZE}:
+        return None
+    try:
+        return list(zip(rows, unpack_many(columns[8]), unpack_many(columns[9]), strict=True))
+    except CorruptValue:
+        return None
 
 
 def _recorded(header: bytes) -> bytes:

@@ -6,13 +6,9 @@ decrypted never leaves this module.
 
 from __future__ import annotations
 
-import re
-from binascii import b2a_base64
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -24,7 +20,7 @@ from atp.engine.keys import NONCE_SIZE, KeyUnavailable
 from atp.integrity.model import ValueCounts
 from atp.integrity.queries.findings import Findings
 from atp.integrity.store import evidence
-from atp.kernel.hashing import b64u, unb64u
+from atp.kernel.hashing import b64u_bytes, unb64u
 from atp.streams.commands import TenantVault
 from atp.streams.model import RESERVED_PREFIX
 
@@ -35,20 +31,21 @@ ERASURES_MAX: Final = 20_000
 ERASURES_OF_ONE_MAX: Final = 1_000
 """Erasures of one subject that are looked at; each needs new events about it in between."""
 
-MARKER: Final = re.compile(rb'\{"~sealed":"([A-Za-z0-9_-]{43})"\}')
-"""A marker in canonical JSON. Keys that begin with ~ are refused in events, and inside a string the quotes would
-be escaped, so nothing else looks like it."""
+MARKER: Final = b'{"~sealed":"'
+"""How a marker begins in canonical JSON. Keys that begin with ~ are refused in events, and inside a string the
+quotes would be escaped, so nothing else looks like it."""
+_DIGEST: Final = 43
+_POINTER_AT: Final = 27
 PSEUDONYM: Final = b'"~hmac:'
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
-_HASHED: Final = b',"hash"]'
+HASHED: Final = b',"hash"]'
+"""How a finding ends whose method replaces a value by its pseudonym."""
 _decode = msgspec.json.decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _disclosed = msgspec.json.Decoder(tuple[str, str, msgspec.Raw]).decode
 _MISSING: Final = object()
 
 
-@dataclass(slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """A record with what it may hold sealed: its content, that content's hash, and its boxes."""
 
     position: int
@@ -59,6 +56,65 @@ class Sealed:
     boxes: Sequence[tuple[int, bytes]]
 
 
+class _Parts(msgspec.Struct):
+    """The parts of a content that can hold sealed values, and its classification; not decoded yet."""
+
+    classification: msgspec.Raw
+    actor: msgspec.Raw = msgspec.Raw(b"null")
+    action: msgspec.Raw = msgspec.Raw(b"null")
+    resource: msgspec.Raw = msgspec.Raw(b"null")
+    context: msgspec.Raw = msgspec.Raw(b"null")
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    correlation: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_parts = msgspec.json.Decoder(_Parts).decode
+
+
+class _Content:
+    """A content, of which only those parts are decoded that are looked at: most bytes are payload without secrets."""
+
+    __slots__ = ("_decoded", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = _parts(raw)
+        self._decoded: dict[str, Any] = {}
+
+    def at(self, pointer: str) -> object:
+        """Return the value at a JSON pointer (RFC 6901), or a value that equals nothing."""
+        _, root, *tokens = pointer.split("/")
+        value = self._decoded.get(root)
+        if value is None:
+            raw = getattr(self._raw, root, None)
+            if raw is None:
+                return _MISSING
+            value = self._decoded[root] = _decode(raw)
+        for token in tokens:
+            if "~" in token:
+                token = token.replace("~1", "/").replace("~0", "~")  # noqa: PLW2901 - the token as it is meant.
+            if type(value) is dict:
+                value = value.get(token, _MISSING)
+            elif type(value) is list and token.isdigit() and int(token) < len(value):
+                value = value[int(token)]
+            else:
+                return _MISSING
+        return value
+
+    def subject(self) -> object:
+        """Return the reference of the data subject whose key sealed the values."""
+        return _decode(self._raw.classification).get("subject")
+
+    def pseudonyms(self, stream: str) -> dict[str, str]:
+        """Return {pointer: stand-in} of the values that a pseudonym replaces, as the record's findings say."""
+        found: dict[str, str] = {}
+        for pointer, _, _, _, method in _decode(self._raw.classification)["findings"]:
+            if method == "hash":
+                value = stream if pointer == "/stream" else self.at(pointer)
+                if isinstance(value, str) and "~hmac:" in value:
+                    found[pointer] = value
+        return found
+
+
 class ValueChecker:
     """Checks the sealed values of one tenant; state: two bounded caches and the counts."""
 
@@ -67,7 +123,7 @@ class ValueChecker:
         self._tenant_no = tenant_no
         self._vault = vault
         self._findings = findings
-        self._ciphers: dict[int, tuple[AESGCM, str] | None] = {}
+        self._ciphers: dict[int, AESGCM | None] = {}
         self._erasures: dict[str, int] = {}
         self.counts = ValueCounts()
 
@@ -78,9 +134,9 @@ class ValueChecker:
 
     def withhold(self, content: bytes) -> None:
         """Count the sealed values of a content without opening them."""
-        self.counts.withheld += len(MARKER.findall(content))
-        if PSEUDONYM in content and _HASHED in content:
-            self.counts.withheld += len(_hashed_pointers(_decode(content), ""))
+        self.counts.withheld += content.count(MARKER)
+        if PSEUDONYM in content and HASHED in content:
+            self.counts.withheld += len(_Content(content).pseudonyms(""))
 
     def check(self, connection: Connection, records: Sequence[Sealed]) -> None:
         """Check records of one chunk."""
@@ -92,17 +148,14 @@ class ValueChecker:
         for record in records:
             try:
                 self._check_one(connection, record)
-            except (ValueError, LookupError, TypeError, RecursionError):
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 self._find(record, "content_unreadable", "The content is not the JSON of a record.")
 
     def _check_one(self, connection: Connection, record: Sealed) -> None:
-        expected = Counter(MARKER.findall(record.content))
-        # Most records hold no pseudonym; without the name of the method there is no need to decode for it.
-        maybe_hashed = _HASHED in record.content
-        if not expected and not record.boxes and not maybe_hashed:
-            return
-        content = _decode(record.content)
-        hashed = _hashed_pointers(content, record.stream) if maybe_hashed else {}
+        expected = [piece[:_DIGEST] for piece in record.content.split(MARKER)[1:]]
+        content = _Content(record.content)
+        # Most records hold no pseudonym; without the name of the method there is no need to look for one.
+        hashed = content.pseudonyms(record.stream) if HASHED in record.content else {}
         lost_keys = 0
         for key_id, box in record.boxes:
             opened = self._open(record, key_id, box)
@@ -110,8 +163,8 @@ class ValueChecker:
                 lost_keys += 1
                 continue
             for raw in opened:
-                self._bind(record, content, expected, hashed, raw)
-        absent = sum(expected.values()) + len(hashed)
+                self._bind(record, content, expected, hashed, bytes(raw))
+        absent = len(expected) + len(hashed)
         if absent:
             self._account_for(connection, record, content, absent=absent, lost_keys=lost_keys)
         elif lost_keys:
@@ -123,34 +176,26 @@ class ValueChecker:
         if cipher is None:
             return None
         try:
-            return _split(cipher[0].decrypt(box[:NONCE_SIZE], box[NONCE_SIZE:], record.content_hash))
+            return _split(cipher.decrypt(box[:NONCE_SIZE], box[NONCE_SIZE:], record.content_hash))
         except (InvalidTag, ValueError, TypeError):
             self._find(record, "disclosure_damaged", "A disclosure box does not open with its subject's key.")
             return []
 
     def _bind(
-        self,
-        record: Sealed,
-        content: Any,
-        expected: Counter[bytes],
-        hashed: dict[str, str],
-        raw: msgspec.Raw,
+        self, record: Sealed, content: _Content, expected: list[bytes], hashed: dict[str, str], opened: bytes
     ) -> None:
         """Match one disclosure with the marker or the pseudonym that stands in its place."""
-        opened = bytes(raw)
-        digest = b2a_base64(sha256(opened).digest(), newline=False).translate(_URL_SAFE)[:43]
-        _, pointer, value = _disclosed(opened)
-        if expected[digest] > 0:
-            expected[digest] -= 1
-            if _at(content, pointer) == {"~sealed": digest.decode()}:
+        digest = b64u_bytes(sha256(opened).digest())
+        if digest in expected:
+            expected.remove(digest)
+            if content.at(_pointer(opened)) == {"~sealed": digest.decode()}:
                 self.counts.verified += 1
             else:
-                self._find(
-                    record, "disclosure_misplaced", "A disclosure names another place than its marker's."
-                )
+                message = "A disclosure names another place than its marker's."
+                self._find(record, "disclosure_misplaced", message)
             return
+        _, pointer, value = _disclosed(opened)
         stand_in = hashed.pop(pointer, None)
-        assert self._vault is not None
         if stand_in is not None and stand_in == self._stand_in(pointer, _decode(value)):
             self.counts.verified += 1
             return
@@ -165,12 +210,12 @@ class ValueChecker:
         return self._vault.pseudonym(text)
 
     def _account_for(
-        self, connection: Connection, record: Sealed, content: Any, *, absent: int, lost_keys: int
+        self, connection: Connection, record: Sealed, content: _Content, *, absent: int, lost_keys: int
     ) -> None:
         """Count absent values as erased where a record explains it, as missing (an alarm) where none does."""
-        ref = content["classification"].get("subject")
-        gone = isinstance(ref, str) and (lost_keys > 0 or not record.boxes)
-        if gone and record.position <= self._erased_up_to(connection, ref):
+        ref = content.subject()
+        gone = lost_keys > 0 or not record.boxes
+        if gone and isinstance(ref, str) and record.position <= self._erased_up_to(connection, ref):
             self.counts.erased += absent
             return
         self.counts.missing += absent
@@ -203,7 +248,7 @@ class ValueChecker:
                 continue
             ref, wrapped = stored[key_id]
             try:
-                self._ciphers[key_id] = (self._vault.open_subject(key_id, ref, wrapped), b64u(ref))
+                self._ciphers[key_id] = self._vault.open_subject(key_id, ref, wrapped)
             except (KeyUnavailable, TypeError):
                 self._findings.add(
                     "subject_key_damaged", "A subject's key does not open; its values are lost."
@@ -246,27 +291,9 @@ def _reach(packed: bytes, ref: str) -> int:
     return -1
 
 
-def _hashed_pointers(content: Any, stream: str) -> dict[str, str]:
-    """Return {pointer: stand-in} of the values that a pseudonym replaces, as the findings of the record say."""
-    found: dict[str, str] = {}
-    for pointer, _, _, _, method in content["classification"]["findings"]:
-        if method == "hash":
-            value = stream if pointer == "/stream" else _at(content, pointer)
-            if isinstance(value, str) and "~hmac:" in value:
-                found[pointer] = value
-    return found
-
-
-def _at(content: Any, pointer: str) -> object:
-    """Return the value at a JSON pointer (RFC 6901), or a value that equals nothing."""
-    value = content
-    for token in pointer.split("/")[1:]:
-        if "~" in token:
-            token = token.replace("~1", "/").replace("~0", "~")  # noqa: PLW2901 - the token as it is meant.
-        if isinstance(value, dict):
-            value = value.get(token, _MISSING)
-        elif isinstance(value, list) and token.isdigit() and int(token) < len(value):
-            value = value[int(token)]
-        else:
-            return _MISSING
-    return value
+def _pointer(opened: bytes) -> str:
+    """Return the pointer of a disclosure, the canonical array [salt, pointer, value] with a salt of 22 characters."""
+    end = opened.find(b'"', _POINTER_AT)
+    if opened[_POINTER_AT - 3 : _POINTER_AT] == b'","' and b"\\" not in opened[_POINTER_AT:end]:
+        return opened[_POINTER_AT:end].decode()
+    return _disclosed(opened)[1]
