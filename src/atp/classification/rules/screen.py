@@ -216,7 +216,7 @@ _screen: Automaton | None = None
 
 
 def screen() -> Automaton:
-    """The compiled screen; about 0.5 s the first time, with the interpreter lock released."""
+    """The compiled screen; about 0.4 s the first time, with the interpreter lock released."""
     global _screen  # noqa: PLW0603 - compiled once per process, see above.
     if _screen is None:
         _screen = Automaton([*_STRUCTURE, *_value_patterns()], once=_FIRST_VALUE)
