@@ -19,6 +19,7 @@ from atp.integrity.queries import diagnosis
 from atp.integrity.queries.findings import Findings, damage
 from atp.integrity.queries.sealing import check_seal
 from atp.integrity.queries.values import HASHED, MARKER, Sealed, ValueChecker
+from atp.integrity.rules.texts import b64u_together
 from atp.integrity.rules.tiles import HASH_SIZE, TILE_WIDTH, full_root, leaf_hashes
 from atp.integrity.store import evidence
 from atp.kernel import canonical
@@ -89,7 +90,10 @@ class BlockReport:
 
 @dataclass(slots=True)
 class _Stream:
-    """A stream as far as it was followed: `head` is its last record's hash, None where that cannot be known."""
+    """A stream as far as it was followed.
+
+    `head` is what its next record carries as `previousHash`, in JSON; None where that cannot be known.
+    """
 
     name: str
     json: bytes
@@ -198,36 +202,49 @@ class BlockChecker:
         decoded: Sequence[_Decoded],
         boxes: Mapping[int, list[tuple[int, bytes]]],
     ) -> list[tuple[int, bytes]]:
-        """The inner loop: rebuild each header, compare, hash."""
+        """The inner loop: rebuild each header, compare, and see that order holds."""
         tenant, shard = report.block.tenant.encode(), report.block.shard
         hashes, sealed, previous = [], [], report.last
         streams, number = self._streams, self._tenant_no
-        ulids = [ulid.encode() for ulid in encode_ulids([row[7] for row, _, _ in decoded])]
-        for (row, header, content), ulid in zip(decoded, ulids, strict=True):
+        ulids = encode_ulids([row[7] for row, _, _ in decoded])
+        content_hashes = [sha256(content).digest() for _, _, content in decoded]
+        record_hashes = [sha256(header).digest() for _, header, _ in decoded]
+        for (row, header, content), ulid, content_hash, content_text, record_hash, record_text in zip(
+            decoded,
+            ulids,
+            content_hashes,
+            b64u_together(content_hashes),
+            record_hashes,
+            b64u_together(record_hashes),
+            strict=True,
+        ):
             indexed, row_shard, sequence, tenant_no, position, stream_no, version, id_, _, _ = row
-            content_hash = sha256(content).digest()
-            record_hash = sha256(header).digest()
             stream = streams.get(stream_no)
             if stream is None or stream.version < version - 1:  # The record between them does not read.
                 self._find_streams(connection, [(row, header, content)])
                 stream = streams.get(stream_no)
-            recorded = _recorded(header)
-            whole = stream is not None and indexed == position and tenant_no == number and row_shard == shard
-            if whole and stream is not None and stream.version == version - 1 and stream.head is not None:
-                expected = _HEADER % (
-                    b64u_bytes(content_hash),
-                    ulid,
+            at = header.find(_RECORDED) + len(_RECORDED)
+            recorded = header[at : at + _TIME_LENGTH]
+            if not (
+                stream is not None
+                and indexed == position
+                and tenant_no == number
+                and row_shard == shard
+                and stream.version == version - 1
+                and stream.head is not None
+                and header
+                == _HEADER
+                % (
+                    content_text,
+                    ulid.encode(),
                     position,
-                    b'"%b"' % b64u_bytes(stream.head) if stream.head else b"null",
+                    stream.head,
                     recorded,
                     stream.json,
                     version,
                     tenant,
                 )
-                whole = header == expected
-            else:
-                whole = False
-            if not whole:
+            ):
                 self._diagnose(report, row, header, content_hash)
             if previous is not None and not (
                 sequence > previous[0] and id_ > previous[1] and recorded >= previous[2]
@@ -237,7 +254,7 @@ class BlockChecker:
             if report.first is None:
                 report.first = previous
             if stream is not None:
-                stream.version, stream.head = version, record_hash
+                stream.version, stream.head = version, b'"%b"' % record_text
                 if stream.tells_of_seals:
                     check_seal(connection, self._findings, number, row=row, content=content)
             hashes.append((indexed, record_hash))
@@ -303,7 +320,7 @@ class BlockChecker:
             self._streams.pop(number, None)
             name, version = names[number], row[6]
             if name is not None and name in stored and stored[name][0] == number:
-                head = b"" if version == 1 else _head(before.get((number, version - 1)))
+                head = b"null" if version == 1 else _head(before.get((number, version - 1)))
                 self._streams[number] = _Stream(
                     name, canonical.encode(name), version - 1, head, name.startswith(_SEALED)
                 )
@@ -392,7 +409,7 @@ def _recorded(header: bytes) -> bytes:
 
 def _head(stored: bytes | None) -> bytes | None:
     try:
-        return None if stored is None else sha256(unpack(stored)).digest()
+        return None if stored is None else b'"%b"' % b64u_bytes(sha256(unpack(stored)).digest())
     except (CorruptValue, TypeError):
         return None
 

@@ -42,7 +42,7 @@ _FIELDS: Final = frozenset(
 class Expected:
     """What a record's header must say.
 
-    `stream` None: no such stream. `previous` empty: there is none; None: it is gone, which is an alarm, or is
+    `stream` None: no such stream. `previous` is JSON; None: the predecessor is gone, which is an alarm, or is
     explained, at its own position.
     """
 
@@ -94,10 +94,9 @@ def _wrong_fields(fields: dict[str, Any], expected: Expected) -> Iterator[tuple[
         yield "stream", "The header names another stream than the row."
     if not _is_time(fields["recordedAt"]):
         yield "recorded_at", "The header's time is not one."
-    if expected.previous is not None and row.version == expected.version:
-        previous = b64u(expected.previous) if expected.previous else None
-        if fields["previousHash"] != previous:
-            yield "previous_hash", "It does not carry the hash of the record before it in its stream."
+    follows = expected.previous is not None and row.version == expected.version
+    if follows and fields["previousHash"] != msgspec.json.decode(expected.previous or b"null"):
+        yield "previous_hash", "It does not carry the hash of the record before it in its stream."
 
 
 def _fields(header: bytes) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ decrypted never leaves this module.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,7 @@ from atp.engine.database import Connection
 from atp.engine.keys import NONCE_SIZE, KeyUnavailable
 from atp.integrity.model import ValueCounts
 from atp.integrity.queries.findings import Findings
+from atp.integrity.rules.texts import b64u_together
 from atp.integrity.store import evidence
 from atp.kernel.hashing import b64u_bytes, unb64u
 from atp.streams.commands import TenantVault
@@ -41,8 +43,13 @@ HASHED: Final = b',"hash"]'
 """How a finding ends whose method replaces a value by its pseudonym."""
 _decode = msgspec.json.decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_split_many = msgspec.json.Decoder(list[list[msgspec.Raw]]).decode
 _disclosed = msgspec.json.Decoder(tuple[str, str, msgspec.Raw]).decode
 _MISSING: Final = object()
+
+
+_Opened = list[tuple[bytes, bytes]]
+"""(digest as text, disclosure) of each value in a box."""
 
 
 class Sealed(NamedTuple):
@@ -57,13 +64,17 @@ class Sealed(NamedTuple):
 
 
 class _Parts(msgspec.Struct):
-    """The parts of a content that can hold sealed values, and its classification; not decoded yet."""
+    """The parts of a content that can hold sealed values, and its classification.
+
+    What is small and usually holds some is decoded at once, the rest when it is looked at: most bytes are payload
+    without secrets.
+    """
 
     classification: msgspec.Raw
-    actor: msgspec.Raw = msgspec.Raw(b"null")
+    actor: dict[str, Any] = {}
+    context: dict[str, Any] = {}
     action: msgspec.Raw = msgspec.Raw(b"null")
     resource: msgspec.Raw = msgspec.Raw(b"null")
-    context: msgspec.Raw = msgspec.Raw(b"null")
     payload: msgspec.Raw = msgspec.Raw(b"null")
     correlation: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -71,48 +82,36 @@ class _Parts(msgspec.Struct):
 _parts = msgspec.json.Decoder(_Parts).decode
 
 
-class _Content:
-    """A content, of which only those parts are decoded that are looked at: most bytes are payload without secrets."""
+def _at(parts: _Parts, tokens: Sequence[str]) -> object:
+    """Return the value at the tokens of a JSON pointer (RFC 6901), or one that equals nothing."""
+    value = getattr(parts, tokens[0], _MISSING)
+    if isinstance(value, msgspec.Raw):
+        value = _decode(value)
+    for token in tokens[1:]:
+        if type(value) is dict:
+            value = value.get(token, _MISSING)
+        elif type(value) is list and token.isdigit() and int(token) < len(value):
+            value = value[int(token)]
+        else:
+            return _MISSING
+    return value
 
-    __slots__ = ("_decoded", "_raw")
 
-    def __init__(self, raw: bytes) -> None:
-        self._raw = _parts(raw)
-        self._decoded: dict[str, Any] = {}
+@lru_cache(maxsize=4096)
+def _tokens(pointer: bytes | str) -> tuple[str, ...]:
+    text = pointer if isinstance(pointer, str) else pointer.decode()
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:]) or ("",)
 
-    def at(self, pointer: str) -> object:
-        """Return the value at a JSON pointer (RFC 6901), or a value that equals nothing."""
-        _, root, *tokens = pointer.split("/")
-        value = self._decoded.get(root)
-        if value is None:
-            raw = getattr(self._raw, root, None)
-            if raw is None:
-                return _MISSING
-            value = self._decoded[root] = _decode(raw)
-        for token in tokens:
-            if "~" in token:
-                token = token.replace("~1", "/").replace("~0", "~")  # noqa: PLW2901 - the token as it is meant.
-            if type(value) is dict:
-                value = value.get(token, _MISSING)
-            elif type(value) is list and token.isdigit() and int(token) < len(value):
-                value = value[int(token)]
-            else:
-                return _MISSING
-        return value
 
-    def subject(self) -> object:
-        """Return the reference of the data subject whose key sealed the values."""
-        return _decode(self._raw.classification).get("subject")
-
-    def pseudonyms(self, stream: str) -> dict[str, str]:
-        """Return {pointer: stand-in} of the values that a pseudonym replaces, as the record's findings say."""
-        found: dict[str, str] = {}
-        for pointer, _, _, _, method in _decode(self._raw.classification)["findings"]:
-            if method == "hash":
-                value = stream if pointer == "/stream" else self.at(pointer)
-                if isinstance(value, str) and "~hmac:" in value:
-                    found[pointer] = value
-        return found
+def _pseudonyms(parts: _Parts, stream: str) -> dict[str, str]:
+    """Return {pointer: stand-in} of the values that a pseudonym replaces, as the record's findings say."""
+    found: dict[str, str] = {}
+    for pointer, _, _, _, method in _decode(parts.classification)["findings"]:
+        if method == "hash":
+            value = stream if pointer == "/stream" else _at(parts, _tokens(pointer))
+            if isinstance(value, str) and "~hmac:" in value:
+                found[pointer] = value
+    return found
 
 
 class ValueChecker:
@@ -136,26 +135,64 @@ class ValueChecker:
         """Count the sealed values of a content without opening them."""
         self.counts.withheld += content.count(MARKER)
         if PSEUDONYM in content and HASHED in content:
-            self.counts.withheld += len(_Content(content).pseudonyms(""))
+            self.counts.withheld += len(_pseudonyms(_parts(content), ""))
 
     def check(self, connection: Connection, records: Sequence[Sealed]) -> None:
-        """Check records of one chunk."""
+        """Check the records of one chunk, together where they are as they should be, one by one where not."""
         if self._vault is None:
             for record in records:
                 self.withhold(record.content)
             return
         self._open_keys(connection, {key_id for record in records for key_id, _ in record.boxes})
-        for record in records:
+        for record, opened in zip(records, self._open_together(records), strict=True):
             try:
-                self._check_one(connection, record)
+                if opened is None or not self._all_in_place(record, opened):
+                    self._check_one(connection, record)
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 self._find(record, "content_unreadable", "The content is not the JSON of a record.")
 
+    def _open_together(self, records: Sequence[Sealed]) -> Sequence[_Opened | None]:
+        """Return the disclosures of records with one intact box each; None for every other record."""
+        plain: list[bytes] = []
+        places: list[int] = []
+        for index, record in enumerate(records):
+            if len(record.boxes) == 1 and HASHED not in record.content:
+                key_id, box = record.boxes[0]
+                cipher = self._ciphers.get(key_id)
+                if cipher is not None:
+                    try:
+                        plain.append(cipher.decrypt(box[:NONCE_SIZE], box[NONCE_SIZE:], record.content_hash))
+                        places.append(index)
+                    except (InvalidTag, ValueError):
+                        continue
+        opened: list[_Opened | None] = [None] * len(records)
+        try:
+            boxes = _split_many(b"[" + b",".join(plain) + b"]")
+        except ValueError:
+            return opened
+        digests = iter(b64u_together([sha256(raw).digest() for raws in boxes for raw in raws]))
+        for index, raws in zip(places, boxes, strict=True):
+            opened[index] = [(next(digests), bytes(raw)) for raw in raws]
+        return opened
+
+    def _all_in_place(self, record: Sealed, opened: _Opened) -> bool:
+        """Tell whether markers and disclosures are the same and each where its pointer says; count them then."""
+        markers = [piece[:_DIGEST] for piece in record.content.split(MARKER)[1:]]
+        if len(markers) != len(opened) or set(markers) != {digest for digest, _ in opened}:
+            return False
+        parts = _parts(record.content)
+        for digest, disclosed in opened:
+            value = _at(parts, _tokens(_pointer(disclosed)))
+            if type(value) is not dict or value.get("~sealed") != digest.decode():
+                return False
+        self.counts.verified += len(opened)
+        return True
+
     def _check_one(self, connection: Connection, record: Sealed) -> None:
         expected = [piece[:_DIGEST] for piece in record.content.split(MARKER)[1:]]
-        content = _Content(record.content)
+        parts = _parts(record.content)
         # Most records hold no pseudonym; without the name of the method there is no need to look for one.
-        hashed = content.pseudonyms(record.stream) if HASHED in record.content else {}
+        hashed = _pseudonyms(parts, record.stream) if HASHED in record.content else {}
         lost_keys = 0
         for key_id, box in record.boxes:
             opened = self._open(record, key_id, box)
@@ -163,10 +200,10 @@ class ValueChecker:
                 lost_keys += 1
                 continue
             for raw in opened:
-                self._bind(record, content, expected, hashed, bytes(raw))
+                self._bind(record, parts, expected, hashed, bytes(raw))
         absent = len(expected) + len(hashed)
         if absent:
-            self._account_for(connection, record, content, absent=absent, lost_keys=lost_keys)
+            self._account_for(connection, record, parts, absent=absent, lost_keys=lost_keys)
         elif lost_keys:
             self._find(record, "disclosure_unexplained", "There are disclosures here without a sealed value.")
 
@@ -182,19 +219,19 @@ class ValueChecker:
             return []
 
     def _bind(
-        self, record: Sealed, content: _Content, expected: list[bytes], hashed: dict[str, str], opened: bytes
+        self, record: Sealed, parts: _Parts, expected: list[bytes], hashed: dict[str, str], opened: bytes
     ) -> None:
         """Match one disclosure with the marker or the pseudonym that stands in its place."""
         digest = b64u_bytes(sha256(opened).digest())
+        _, pointer, value = _disclosed(opened)
         if digest in expected:
             expected.remove(digest)
-            if content.at(_pointer(opened)) == {"~sealed": digest.decode()}:
+            if _at(parts, _tokens(pointer)) == {"~sealed": digest.decode()}:
                 self.counts.verified += 1
             else:
                 message = "A disclosure names another place than its marker's."
                 self._find(record, "disclosure_misplaced", message)
             return
-        _, pointer, value = _disclosed(opened)
         stand_in = hashed.pop(pointer, None)
         if stand_in is not None and stand_in == self._stand_in(pointer, _decode(value)):
             self.counts.verified += 1
@@ -210,10 +247,10 @@ class ValueChecker:
         return self._vault.pseudonym(text)
 
     def _account_for(
-        self, connection: Connection, record: Sealed, content: _Content, *, absent: int, lost_keys: int
+        self, connection: Connection, record: Sealed, parts: _Parts, *, absent: int, lost_keys: int
     ) -> None:
         """Count absent values as erased where a record explains it, as missing (an alarm) where none does."""
-        ref = content.subject()
+        ref = _decode(parts.classification).get("subject")
         gone = lost_keys > 0 or not record.boxes
         if gone and isinstance(ref, str) and record.position <= self._erased_up_to(connection, ref):
             self.counts.erased += absent
@@ -291,9 +328,10 @@ def _reach(packed: bytes, ref: str) -> int:
     return -1
 
 
-def _pointer(opened: bytes) -> str:
+def _pointer(opened: bytes) -> bytes | str:
     """Return the pointer of a disclosure, the canonical array [salt, pointer, value] with a salt of 22 characters."""
     end = opened.find(b'"', _POINTER_AT)
-    if opened[_POINTER_AT - 3 : _POINTER_AT] == b'","' and b"\\" not in opened[_POINTER_AT:end]:
-        return opened[_POINTER_AT:end].decode()
+    pointer = opened[_POINTER_AT:end]
+    if opened[_POINTER_AT - 3 : _POINTER_AT] == b'","' and b"\\" not in pointer:
+        return pointer
     return _disclosed(opened)[1]

@@ -1,0 +1,18 @@
+"""Many hashes as base64url at once: one call for a chunk of records instead of one for each.
+
+A 33rd byte makes 32-byte hashes fill whole groups of three; it adds a 44th character and changes none of the 43.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Sequence
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_WIDTH, _LENGTH = 44, 43
+
+
+def b64u_together(hashes: Sequence[bytes]) -> list[bytes]:
+    """Return the unpadded base64url of each 32-byte hash."""
+    text = b2a_base64(b"\0".join([*hashes, b""]), newline=False).translate(_URL_SAFE)
+    return [text[at : at + _LENGTH] for at in range(0, len(hashes) * _WIDTH, _WIDTH)]
