@@ -1,11 +1,12 @@
 """The platform as one object: what it is made of, how it starts and in which order it stops.
 
-`open_platform` reads as the list of contexts; each is given only what it needs.
+`open_platform` makes the parts, `_gateway` reads as the list of contexts; each is given only what it needs.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,13 +77,16 @@ class Platform:
     beginnings: Beginnings
     processes: PipelineProcesses
     guard: Guard
+    signers: Signers
     integration: IntegrationLoop
     verification: VerificationLoop
     projection: ProjectionLoop
     arrivals: Wakes
+    progress: Wakes
+    committed: Callable[[], None]
     last_used: LastUsed
     workers: ThreadPoolExecutor
-    gateway: Gateway
+    gateway: Gateway = field(init=False)
     admin_key_file: Path | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -157,9 +161,6 @@ def open_platform(settings: Settings) -> Platform:
 
     appender = Appender(database, books.ledger, on_commit=committed)
     pipeline = make_pipeline(settings, database, books.vault)
-    processes = PipelineProcesses(
-        pipeline, partial(child_pipeline, settings), processes=pipeline_processes(settings)
-    )
     verification = VerificationLoop(
         database,
         books.ledger,
@@ -167,60 +168,72 @@ def open_platform(settings: Settings) -> Platform:
         self_audit_seconds=settings.self_audit_seconds,
         committed=committed,
     )
-    directory, last_used = Directory(database), LastUsed(database)
-    workers = ThreadPoolExecutor(BATCH_WORKERS, thread_name_prefix="atp-batch")
-    cursors = Cursors(ring.secret("cursors"))
-    specification = load()
-    handlers: dict[str, Handler] = {
-        **IngestionApi(
-            pipeline=pipeline, appender=appender, processes=processes, directory=directory, workers=workers
-        ).handlers(),
-        **StreamsApi(database=database, ledger=books.ledger, committed=committed).handlers(),
-        **TenantApi(
-            database=database, books=books, directory=directory, cursors=cursors, committed=committed
-        ).handlers(),
-        **IntegrityApi(
-            database=database,
-            ledger=books.ledger,
-            vault=books.vault,
-            signers=signers,
-            cursors=cursors,
-            advances=integration.advances,
-            committed=committed,
-        ).handlers(),
-        **QueryApi(
-            records=database,
-            finder=Finder(search, database, books.vault.tenant),
-            disclosing=Disclosing(
-                database=database, ledger=books.ledger, vault=books.vault, committed=committed
-            ),
-            cursors=cursors,
-            arrivals=arrivals,
-            progress=progress,
-            receipts=receipt,
-        ).handlers(),
-        **ReferenceApi(specification).handlers(),
-        **StatusApi(checks(database, integration, projecting, services)).handlers(),
-    }
-    gateway = build(
-        {name: handler if serves(services, name) else elsewhere for name, handler in handlers.items()},
-        specification=specification,
-        authentication=Authentication(directory, tokens=token_verifier(settings), used=last_used.note),
-        tenancy=Tenancy(directory, base_host=settings.base_host or None),
-    )
-    return Platform(
+    platform = Platform(
         settings=settings,
         services=services,
         database=database,
         search=search,
         beginnings=Beginnings(settings, database, books, pipeline, appender),
-        processes=processes,
+        processes=PipelineProcesses(
+            pipeline, partial(child_pipeline, settings), processes=pipeline_processes(settings)
+        ),
         guard=guard,
+        signers=signers,
         integration=integration,
         verification=verification,
         projection=projecting,
         arrivals=arrivals,
-        last_used=last_used,
-        workers=workers,
-        gateway=gateway,
+        progress=progress,
+        committed=committed,
+        last_used=LastUsed(database),
+        workers=ThreadPoolExecutor(BATCH_WORKERS, thread_name_prefix="atp-batch"),
+    )
+    platform.gateway = _gateway(platform, Cursors(ring.secret("cursors")))
+    return platform
+
+
+def _gateway(own: Platform, cursors: Cursors) -> Gateway:
+    """Bind every context's handlers to the contract; what another process serves is answered so."""
+    books, settings, database = own.beginnings.books, own.settings, own.database
+    directory, specification = Directory(database), load()
+    handlers: dict[str, Handler] = {
+        **IngestionApi(
+            pipeline=own.beginnings.pipeline,
+            appender=own.beginnings.appender,
+            processes=own.processes,
+            directory=directory,
+            workers=own.workers,
+        ).handlers(),
+        **StreamsApi(database=database, ledger=books.ledger, committed=own.committed).handlers(),
+        **TenantApi(
+            database=database, books=books, directory=directory, cursors=cursors, committed=own.committed
+        ).handlers(),
+        **IntegrityApi(
+            database=database,
+            ledger=books.ledger,
+            vault=books.vault,
+            signers=own.signers,
+            cursors=cursors,
+            advances=own.integration.advances,
+            committed=own.committed,
+        ).handlers(),
+        **QueryApi(
+            records=database,
+            finder=Finder(own.search, database, books.vault.tenant),
+            disclosing=Disclosing(
+                database=database, ledger=books.ledger, vault=books.vault, committed=own.committed
+            ),
+            cursors=cursors,
+            arrivals=own.arrivals,
+            progress=own.progress,
+            receipts=receipt,
+        ).handlers(),
+        **ReferenceApi(specification).handlers(),
+        **StatusApi(checks(database, own.integration, own.projection, own.services)).handlers(),
+    }
+    return build(
+        {name: handler if serves(own.services, name) else elsewhere for name, handler in handlers.items()},
+        specification=specification,
+        authentication=Authentication(directory, tokens=token_verifier(settings), used=own.last_used.note),
+        tenancy=Tenancy(directory, base_host=settings.base_host or None),
     )

@@ -1,4 +1,7 @@
-"""Erasing a data subject: first the record that says so, then the keys, then what they had encrypted (INT-09)."""
+"""Erasing a data subject: first the record that says so, then the keys, then what they had encrypted (INT-09).
+
+A subject's reference goes in, the record that explains every absence comes out; records themselves stay as they are.
+"""
 
 from __future__ import annotations
 
