@@ -6,6 +6,7 @@ Heads are the only rows that change; what was appended never does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from atp.engine.codec import dictionary, unpack
 from atp.engine.database import Connection
@@ -91,15 +92,24 @@ def last_record_id(connection: Connection, shard: int) -> bytes | None:
     return row[0] if row else None
 
 
+_LAST_RECORD: Final = {
+    "sqlite": """LEFT JOIN records r ON r.tenant_no = s.tenant_no AND r.stream_no = s.stream_no
+         AND r.version = (SELECT max(x.version) FROM records x
+                          WHERE x.tenant_no = s.tenant_no AND x.stream_no = s.stream_no)""",
+    # One descent of the index instead of two: a third less time, and with several writers every group asks.
+    "postgresql": """LEFT JOIN LATERAL (SELECT x.version, x.header FROM records x
+         WHERE x.tenant_no = s.tenant_no AND x.stream_no = s.stream_no
+         ORDER BY x.version DESC LIMIT 1) r ON true""",
+}
+
+
 def stream_heads(connection: Connection, tenant_no: int, names: Sequence[str]) -> dict[str, StreamHead]:
     """Return the heads of those named streams that exist; a head's hash comes from its last record's bytes."""
     heads: dict[str, StreamHead] = {}
     for condition, parameters in matching(connection, names):
         for stream_no, name, state, version, header in connection.rows(
             f"""SELECT s.stream_no, s.name, s.state, r.version, r.header FROM streams s
-                LEFT JOIN records r ON r.tenant_no = s.tenant_no AND r.stream_no = s.stream_no
-                 AND r.version = (SELECT max(x.version) FROM records x
-                                  WHERE x.tenant_no = s.tenant_no AND x.stream_no = s.stream_no)
+                {_LAST_RECORD[connection.dialect]}
                 WHERE s.tenant_no = $1 AND s.name {condition}""",
             (tenant_no, *parameters),
         ):
