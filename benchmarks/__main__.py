@@ -9,8 +9,6 @@ table to standard output. docs/benchmarks.md says how each figure is taken.
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import os
 import platform
 import sys
@@ -18,11 +16,15 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import apsw
+import msgspec
 
+from atp.classification.queries import classify
 from benchmarks import figures, freshness, ingest, long_run, single, starting
+from benchmarks.detection import median_us
+from benchmarks.events import EventMaker
 from benchmarks.figures import Figure
 
 Size = str
@@ -37,19 +39,16 @@ PARTS: Final[dict[str, Callable[[Size], list[Figure]]]] = {
     "single": lambda size: single.measure(runs=3, seconds={"full": 15, "quick": 4, "tiny": 1}[size]),
     "freshness": lambda size: freshness.measure(seconds={"full": 60, "quick": 20, "tiny": 4}[size]),
     "long": lambda size: long_run.measure(events=LONG_EVENTS[size]),
-    "verification": lambda size: _elsewhere("verification", size),
-    "query": lambda size: _elsewhere("query", size),
-    "detection": lambda size: _elsewhere("detection", size),
+    "detection": lambda size: detect(runs=3 if size == "tiny" else 9),
 }
 
 
-def _elsewhere(name: str, size: Size) -> list[Figure]:
-    """Run a part that lives beside its subject's code: `benchmarks.<name>.figures(size)`."""
-    if importlib.util.find_spec(f"benchmarks.{name}") is None:
-        raise LookupError(f"benchmarks/{name}.py does not exist")
-    module: Any = importlib.import_module(f"benchmarks.{name}")
-    found: list[Figure] = module.figures(size)
-    return found
+def detect(*, runs: int) -> list[Figure]:
+    """Classification of the benchmark's own events; `python -m benchmarks.detection` takes it apart."""
+    maker = EventMaker()
+    events = [msgspec.json.decode(maker.event()) for _ in range(1_000)]
+    medians = [median_us(lambda: [classify(event) for event in events], len(events))[0] for _ in range(runs)]
+    return [Figure("detection", medians, "CPU time an event of 600 bytes, all detectors, findings decided")]
 
 
 def machine() -> dict[str, str]:

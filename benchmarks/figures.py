@@ -59,6 +59,8 @@ class Figure:
     what: str = ""
     unit: str = ""
     ratios: Sequence[float] = field(default_factory=list)
+    void: bool = False
+    """Whether the circumstances were not those that the figure is defined for; the note says why."""
 
     @property
     def target(self) -> Target | None:
@@ -70,10 +72,12 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """`aim met`, `met`, `short`, or nothing where there is no target."""
+        """`aim met`, `met`, `short`, `void`, or nothing where there is no target."""
         target = self.target
         if target is None:
             return ""
+        if self.void:
+            return "void"
         sign = 1 if target.better == "more" else -1
         if sign * self.median >= sign * target.aim:
             return "aim met"

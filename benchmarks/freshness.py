@@ -36,7 +36,7 @@ def measure(*, seconds: float) -> list[Figure]:
         found.sort()
         middle = found[len(found) // 2]
         note = f"{len(found)} probes at {rate:,.0f} events/s; p50 {middle * 1e3:.0f} ms; from recordedAt, before the commit"
-        figures.append(Figure(name, [found[int(len(found) * 0.99)] * 1e3], note))
+        figures.append(Figure(name, [found[int(len(found) * 0.99)] * 1e3], note, void=rate < RATE * 0.95))
     return figures
 
 

@@ -24,6 +24,8 @@ CONNECTIONS: Final = 4
 BATCH: Final = 1_000
 WARM_EVENTS: Final = 10_000
 """Sent before anything is measured: all streams and most subject keys exist then."""
+WAKE_EVENTS: Final = 2_000
+"""Sent before each burst: a server that had nothing to do may have put its processes to rest."""
 HOLD_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.25
 SEALED_VALUES: Final = 3
@@ -131,9 +133,9 @@ def _context(what: str, values: Sequence[float], unit: str, note: str) -> Figure
 def _bursts(servers: Sequence[Server], store: Store, sizes: Sizes, groups: Callable[[int], int]) -> _Runs:
     runs, first = _Runs(), servers[0]
     ports, key = [server.port for server in servers], first.key
-    run(Load(ports=ports, key=key, connections=CONNECTIONS, batch=BATCH, events=WARM_EVENTS, seed=7))
-    first.catch_up()
+    warm(servers, WARM_EVENTS)
     for number in range(sizes.runs):
+        warm(servers, WAKE_EVENTS)
         position, cpu = first.log_size(), sum(server.cpu_seconds() for server in servers)
         store.read_from(position)
         groups(position)
@@ -159,6 +161,13 @@ def _bursts(servers: Sequence[Server], store: Store, sizes: Sizes, groups: Calla
         runs.server_us.append(used / outcome.accepted * 1e6)
         runs.load_us.append(outcome.cpu_seconds / outcome.accepted * 1e6)
     return runs
+
+
+def warm(servers: Sequence[Server], events: int) -> None:
+    """Send events that are not measured, and wait until they are searchable and proved."""
+    ports = [server.port for server in servers]
+    run(Load(ports=ports, key=servers[0].key, connections=CONNECTIONS, batch=BATCH, events=events, seed=7))
+    servers[0].catch_up()
 
 
 def _check(rows: Rows, accepted: int) -> None:

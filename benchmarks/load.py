@@ -96,7 +96,8 @@ class LoadProcess:
         """Stop or resume the sending."""
         if holding != self._holding:
             self._holding = holding
-            self._say("hold" if holding else "on")
+            with suppress(BrokenPipeError):  # It may have come to its end this very moment.
+                self._say("hold" if holding else "on")
 
     def finished(self) -> bool:
         assert self._process.stdout

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from benchmarks.events import ACTIONS, ACTORS, SEED
 from benchmarks.figures import Figure
-from benchmarks.ingest import BATCH, CONNECTIONS
+from benchmarks.ingest import BATCH, CONNECTIONS, WARM_EVENTS, warm
 from benchmarks.load import Load, Outcome, run
 from benchmarks.server import TENANT, Server, ask, prepared
 
@@ -30,6 +30,7 @@ VERIFY_SECONDS: Final = 600.0
 def measure(*, events: int) -> list[Figure]:
     """Send `events` as fast as they are taken; the search model may fall behind, but the memory must not grow."""
     with prepared() as server:
+        warm([server], WARM_EVENTS)  # Or the first tenth would pay for the start, and the last look better.
         outcome = run(
             Load(ports=[server.port], key=server.key, connections=CONNECTIONS, batch=BATCH, events=events)
         )
