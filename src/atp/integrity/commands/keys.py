@@ -14,13 +14,17 @@ from atp.engine.database import Connection, Database
 from atp.integrity import events, store
 from atp.integrity.model import Algorithm, LogKey
 from atp.integrity.rules import notes
-from atp.kernel.clock import SECOND_US, Clock, now_us
+from atp.kernel.clock import SECOND_US, Clock, format_us, now_us
+from atp.kernel.errors import Detail, Problem
 from atp.kernel.ids import TenantId
 from atp.streams.commands import Ledger, TenantVault
 from atp.streams.model import LogHead
 
 SIGNERS_SECONDS: Final = 5
 """How long opened signing keys are reused before the key table is read again."""
+OVERLAPS_MAX: Final = 3
+"""Older generations of keys that sign beside the present one. Each adds 3.5 kB to every checkpoint and proof, and
+readers bound a note's signatures."""
 
 
 def create_keys(
@@ -61,13 +65,15 @@ def rotate_keys(
     """Make new keys; the old ones sign beside them for the overlap, then only check old checkpoints (INT-03).
 
     The record of it is appended in the same transaction; the integrator meets it in the feed and opens the
-    keys anew, so the checkpoint that first covers it carries both signatures.
+    keys anew, so the checkpoint that first covers it carries both signatures. VALIDATION_FAILED while too many
+    generations overlap.
     """
     before = [
         key
         for key in ensure_keys(connection, vault, log, ml_dsa=True, now_us=now_us)
         if key.valid_until_us is None
     ]
+    _refuse_crowd(connection, log, now_us)
     until_us = now_us + overlap_seconds * SECOND_US
     store.retire_keys(connection, log.tenant_no, until_us)
     ml_dsa = any(key.algorithm == "ML-DSA-44" for key in before)
@@ -80,6 +86,17 @@ def rotate_keys(
         payload=events.key_rotated(log, new=after, retiring=before, until_us=until_us),
         actor=actor,
     )
+
+
+def _refuse_crowd(connection: Connection, log: LogHead, now_us: int) -> None:
+    ends = [
+        key.valid_until_us
+        for key in store.keys(connection, log.tenant_no)
+        if key.algorithm == "Ed25519" and key.valid_until_us is not None and key.valid_until_us > now_us
+    ]
+    if len(ends) >= OVERLAPS_MAX:
+        issue = f"{len(ends)} older keys sign still; the first ends at {format_us(min(ends))}"
+        raise Problem("VALIDATION_FAILED", details=[Detail("overlapSeconds", issue)])
 
 
 class Signers:

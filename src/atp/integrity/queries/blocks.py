@@ -19,7 +19,7 @@ from atp.integrity.queries import diagnosis
 from atp.integrity.queries.findings import Findings, damage
 from atp.integrity.queries.sealing import check_seal
 from atp.integrity.queries.values import HASHED, MARKER, Sealed, ValueChecker
-from atp.integrity.rules.texts import b64u_together
+from atp.integrity.rules.texts import b64u_bytes_of
 from atp.integrity.rules.tiles import HASH_SIZE, TILE_WIDTH, full_root, leaf_hashes
 from atp.integrity.store import evidence
 from atp.kernel import canonical
@@ -213,9 +213,9 @@ class BlockChecker:
             decoded,
             ulids,
             content_hashes,
-            b64u_together(content_hashes),
+            b64u_bytes_of(content_hashes),
             record_hashes,
-            b64u_together(record_hashes),
+            b64u_bytes_of(record_hashes),
             strict=True,
         ):
             indexed, row_shard, sequence, tenant_no, position, stream_no, version, id_, _, _ = row

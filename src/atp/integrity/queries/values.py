@@ -20,9 +20,10 @@ from atp.engine.database import Connection
 from atp.engine.keys import NONCE_SIZE, KeyUnavailable
 from atp.integrity.model import ValueCounts
 from atp.integrity.queries.findings import Findings
-from atp.integrity.rules.texts import b64u_together
+from atp.integrity.queries.shapes import shape
+from atp.integrity.rules.texts import b64u_of
 from atp.integrity.store import evidence
-from atp.kernel.hashing import b64u_bytes, unb64u
+from atp.kernel.hashing import b64u, unb64u
 from atp.streams.commands import TenantVault
 from atp.streams.model import RESERVED_PREFIX
 
@@ -48,8 +49,8 @@ _disclosed = msgspec.json.Decoder(tuple[str, str, msgspec.Raw]).decode
 _MISSING: Final = object()
 
 
-_Opened = list[tuple[bytes, bytes]]
-"""(digest as text, disclosure) of each value in a box."""
+_Opened = tuple[list[str], list[bytes]]
+"""The digests of a box's disclosures, as text, and the disclosures."""
 
 
 class Sealed(NamedTuple):
@@ -98,9 +99,8 @@ def _at(parts: _Parts, tokens: Sequence[str]) -> object:
 
 
 @lru_cache(maxsize=4096)
-def _tokens(pointer: bytes | str) -> tuple[str, ...]:
-    text = pointer if isinstance(pointer, str) else pointer.decode()
-    return tuple(token.replace("~1", "/").replace("~0", "~") for token in text.split("/")[1:]) or ("",)
+def _tokens(pointer: str) -> tuple[str, ...]:
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]) or ("",)
 
 
 def _pseudonyms(parts: _Parts, stream: str) -> dict[str, str]:
@@ -146,17 +146,18 @@ class ValueChecker:
         self._open_keys(connection, {key_id for record in records for key_id, _ in record.boxes})
         for record, opened in zip(records, self._open_together(records), strict=True):
             try:
-                if opened is None or not self._all_in_place(record, opened):
-                    self._check_one(connection, record)
-            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                self._find(record, "content_unreadable", "The content is not the JSON of a record.")
+                in_place = opened is not None and self._all_in_place(record, opened)
+            except ValueError:  # No marker where one should be: the general way says what is wrong.
+                in_place = False
+            if not in_place:
+                self._check_singly(connection, record)
 
     def _open_together(self, records: Sequence[Sealed]) -> Sequence[_Opened | None]:
         """Return the disclosures of records with one intact box each; None for every other record."""
         plain: list[bytes] = []
         places: list[int] = []
         for index, record in enumerate(records):
-            if len(record.boxes) == 1 and HASHED not in record.content:
+            if len(record.boxes) == 1:
                 key_id, box = record.boxes[0]
                 cipher = self._ciphers.get(key_id)
                 if cipher is not None:
@@ -170,26 +171,35 @@ class ValueChecker:
             boxes = _split_many(b"[" + b",".join(plain) + b"]")
         except ValueError:
             return opened
-        digests = iter(b64u_together([sha256(raw).digest() for raws in boxes for raw in raws]))
+        values = [bytes(raw) for raws in boxes for raw in raws]
+        digests = b64u_of([sha256(value).digest() for value in values])
+        at = 0
         for index, raws in zip(places, boxes, strict=True):
-            opened[index] = [(next(digests), bytes(raw)) for raw in raws]
+            end = at + len(raws)
+            opened[index] = (digests[at:end], values[at:end])
+            at = end
         return opened
 
     def _all_in_place(self, record: Sealed, opened: _Opened) -> bool:
         """Tell whether markers and disclosures are the same and each where its pointer says; count them then."""
-        markers = [piece[:_DIGEST] for piece in record.content.split(MARKER)[1:]]
-        if len(markers) != len(opened) or set(markers) != {digest for digest, _ in opened}:
+        digests, values = opened
+        # As many markers as disclosures, each of them found at a pointer of its own: nothing is left over.
+        if record.content.count(MARKER) != len(digests) or HASHED in record.content:
             return False
-        parts = _parts(record.content)
-        for digest, disclosed in opened:
-            value = _at(parts, _tokens(_pointer(disclosed)))
-            if type(value) is not dict or value.get("~sealed") != digest.decode():
-                return False
-        self.counts.verified += len(opened)
+        find = shape(tuple(map(_pointer, values)))
+        if find is None or find(record.content) != tuple(digests):
+            return False
+        self.counts.verified += len(digests)
         return True
 
+    def _check_singly(self, connection: Connection, record: Sealed) -> None:
+        try:
+            self._check_one(connection, record)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            self._find(record, "content_unreadable", "The content is not the JSON of a record.")
+
     def _check_one(self, connection: Connection, record: Sealed) -> None:
-        expected = [piece[:_DIGEST] for piece in record.content.split(MARKER)[1:]]
+        expected = [piece[:_DIGEST].decode() for piece in record.content.split(MARKER)[1:]]
         parts = _parts(record.content)
         # Most records hold no pseudonym; without the name of the method there is no need to look for one.
         hashed = _pseudonyms(parts, record.stream) if HASHED in record.content else {}
@@ -219,21 +229,22 @@ class ValueChecker:
             return []
 
     def _bind(
-        self, record: Sealed, parts: _Parts, expected: list[bytes], hashed: dict[str, str], opened: bytes
+        self, record: Sealed, parts: _Parts, expected: list[str], hashed: dict[str, str], opened: bytes
     ) -> None:
         """Match one disclosure with the marker or the pseudonym that stands in its place."""
-        digest = b64u_bytes(sha256(opened).digest())
+        digest = b64u(sha256(opened).digest())
         _, pointer, value = _disclosed(opened)
         if digest in expected:
             expected.remove(digest)
-            if _at(parts, _tokens(pointer)) == {"~sealed": digest.decode()}:
+            if _at(parts, _tokens(pointer)) == {"~sealed": digest}:
                 self.counts.verified += 1
             else:
                 message = "A disclosure names another place than its marker's."
                 self._find(record, "disclosure_misplaced", message)
             return
-        stand_in = hashed.pop(pointer, None)
+        stand_in = hashed.get(pointer)
         if stand_in is not None and stand_in == self._stand_in(pointer, _decode(value)):
+            del hashed[pointer]
             self.counts.verified += 1
             return
         self._find(record, "disclosure_unexplained", "A disclosure matches no sealed value of its record.")
@@ -328,10 +339,9 @@ def _reach(packed: bytes, ref: str) -> int:
     return -1
 
 
-def _pointer(opened: bytes) -> bytes | str:
+def _pointer(opened: bytes) -> str:
     """Return the pointer of a disclosure, the canonical array [salt, pointer, value] with a salt of 22 characters."""
-    end = opened.find(b'"', _POINTER_AT)
-    pointer = opened[_POINTER_AT:end]
+    pointer = opened[_POINTER_AT : opened.find(b'"', _POINTER_AT)]
     if opened[_POINTER_AT - 3 : _POINTER_AT] == b'","' and b"\\" not in pointer:
-        return pointer
+        return pointer.decode()
     return _disclosed(opened)[1]

@@ -12,7 +12,17 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _WIDTH, _LENGTH = 44, 43
 
 
-def b64u_together(hashes: Sequence[bytes]) -> list[bytes]:
+def b64u_bytes_of(hashes: Sequence[bytes]) -> list[bytes]:
+    """Return the unpadded base64url of each 32-byte hash, as bytes."""
+    text = _encoded(hashes)
+    return [text[at : at + _LENGTH] for at in range(0, len(text), _WIDTH)]
+
+
+def b64u_of(hashes: Sequence[bytes]) -> list[str]:
     """Return the unpadded base64url of each 32-byte hash."""
-    text = b2a_base64(b"\0".join([*hashes, b""]), newline=False).translate(_URL_SAFE)
-    return [text[at : at + _LENGTH] for at in range(0, len(hashes) * _WIDTH, _WIDTH)]
+    text = _encoded(hashes).decode("ascii")
+    return [text[at : at + _LENGTH] for at in range(0, len(text), _WIDTH)]
+
+
+def _encoded(hashes: Sequence[bytes]) -> bytes:
+    return b2a_base64(b"\0".join([*hashes, b""]), newline=False).translate(_URL_SAFE)
