@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from atp.classification.model import Classification
+from atp.kernel.errors import Problem
 from atp.kernel.ids import TenantId
 
 EVENT_BYTES_MAX: Final = 64 * 1024
@@ -52,15 +54,39 @@ class Batch:
         return f"{self.idempotency_key}:{index}"
 
 
-@dataclass(slots=True)
 class Draft:
-    """An event on its way through the pipeline: protected, not yet sealed under its subject's key."""
+    """An event on its way through the pipeline; each stage fills in what the next ones need.
 
-    stream: str
-    content: dict[str, Any]
-    plain: bool
-    disclosures: list[bytes]
-    subject: bytes | None
-    idempotency_key: str | None
-    fingerprint: bytes
-    expected_version: int | None
+    `problem` is why the event is refused: the stages after that pass it by.
+    """
+
+    __slots__ = (
+        "added_keys",
+        "classification",
+        "content",
+        "disclosures",
+        "event",
+        "idempotency_key",
+        "plain",
+        "problem",
+        "protected",
+        "raw",
+        "stream",
+        "subject",
+        "when",
+    )
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.problem: Problem | None = None
+        self.event: dict[str, Any]
+        self.when: dict[str, str]
+        self.idempotency_key: str | None
+        self.added_keys: int
+        self.classification: Classification
+        self.plain: bool
+        self.protected: dict[str, Any]
+        self.disclosures: list[bytes] = []
+        self.subject: bytes | None = None
+        self.stream: str
+        self.content: dict[str, Any]
