@@ -189,3 +189,21 @@ def test_a_start_that_cannot_be_is_one_line_and_exit_code_2(
     told = server.atp("serve", *arguments, code=2)
     assert said in told and "Traceback" not in told, told
     assert len([line for line in told.splitlines() if not line.startswith("{")]) <= 4, told
+
+
+def test_rotated_keys_sign_together_until_the_overlap_ends(embedded: Server) -> None:
+    """INT-03: the checkpoint carries both signatures; more generations than a note can bear are refused."""
+    for rotation in range(1, 4):
+        answer = embedded.admin.call("rotateIntegrityKey", json={"overlapSeconds": 3600})
+        assert answer.status == 200, answer.content
+        signatures = until(lambda: _signed_after(embedded, embedded.size()))
+        assert signatures == 2 * (rotation + 1)
+    refused = embedded.admin.call("rotateIntegrityKey", json={"overlapSeconds": 3600})
+    assert (refused.status, refused.code) == (400, "VALIDATION_FAILED")
+    embedded.atp("verify")
+
+
+def _signed_after(server: Server, size: int) -> int:
+    """Return how many signatures the checkpoint of this size has, 0 while there is none."""
+    checkpoint = server.status()["checkpoint"]
+    return checkpoint["note"].count("\n— ") if checkpoint["size"] >= size else 0

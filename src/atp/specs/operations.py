@@ -47,7 +47,9 @@ class Parameter:
             return int(text)
         if self.kind == "boolean":
             return _BOOLEANS.get(text, text)
-        return text.split(",") if self.kind == "array" else text
+        if self.kind == "array":
+            return text.split(",") if text else []  # How OpenAPI's style `form` writes an empty array.
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ from atp.kernel.errors import Detail, Problem
 DEPTH_MAX = 32
 """Objects and arrays inside each other; the format's limit, far below any parser's stack."""
 
+EXACT_MAX = 2**53
+"""Whole numbers up to here are exact as a double; a larger one was sent as a double and stays one."""
+
 _ESCAPED_NUL = b"\\u0000"
 _SPACE_COLON = re.compile(rb" :")
 _ERROR_POSITION = re.compile(r"\(byte (\d+)\)")
@@ -36,6 +39,17 @@ def decode_json(raw: bytes, *, max_depth: int = DEPTH_MAX) -> Any:
     refuse_duplicate_keys(raw, keys)
     if may_hold_nul(raw):
         refuse_nul(value)
+    return _with_whole_numbers(value)
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Return the value with 5.0 as 5: to JSON Schema both are integers, and the handlers rely on what it said."""
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) <= EXACT_MAX else value
+    if type(value) is dict:
+        return {name: _with_whole_numbers(inner) for name, inner in value.items()}
+    if type(value) is list:
+        return [_with_whole_numbers(inner) for inner in value]
     return value
 
 

@@ -21,7 +21,7 @@ LIMIT_DEFAULT = 50
 """Items of a page when the caller does not say."""
 LIMIT_MAX = 1000
 """Items of a page at most; bounds the memory of one answer."""
-FIELDS_MAX = 50
+FIELDS_MAX = 64
 """Fields that one `fields` parameter may name."""
 _MAC_BYTES = 16
 _BINDING_BYTES = 8
