@@ -148,7 +148,9 @@ class BlockChecker:
         self, connection: Connection, report: BlockReport, start: int, end: int
     ) -> list[bytes | None]:
         rows = evidence.rows(connection, self._tenant_no, start=start, end=end)
-        boxes = evidence.boxes(connection, self._tenant_no, start=start, end=end)
+        boxes = (
+            evidence.boxes(connection, self._tenant_no, start=start, end=end) if self._values.opens else []
+        )
         hashes: list[bytes | None] = [None] * (end - start)
         for position, record_hash in self.check_rows(connection, report, rows, boxes):
             if hashes[position - start] is None:
@@ -204,8 +206,8 @@ class BlockChecker:
     ) -> list[tuple[int, bytes]]:
         """The inner loop: rebuild each header, compare, and see that order holds."""
         tenant, shard = report.block.tenant.encode(), report.block.shard
-        hashes, sealed, previous = [], [], report.last
-        streams, number = self._streams, self._tenant_no
+        hashes, sealed, times = [], [], []
+        streams, number, values = self._streams, self._tenant_no, self._values
         ulids = encode_ulids([row[7] for row, _, _ in decoded])
         content_hashes = [sha256(content).digest() for _, _, content in decoded]
         record_hashes = [sha256(header).digest() for _, header, _ in decoded]
@@ -218,7 +220,7 @@ class BlockChecker:
             b64u_bytes_of(record_hashes),
             strict=True,
         ):
-            indexed, row_shard, sequence, tenant_no, position, stream_no, version, id_, _, _ = row
+            indexed, row_shard, _, tenant_no, position, stream_no, version, id_, _, _ = row
             stream = streams.get(stream_no)
             if stream is None or stream.version < version - 1:  # The record between them does not read.
                 self._find_streams(connection, [(row, header, content)])
@@ -246,25 +248,38 @@ class BlockChecker:
                 )
             ):
                 self._diagnose(report, row, header, content_hash)
-            if previous is not None and not (
-                sequence > previous[0] and id_ > previous[1] and recorded >= previous[2]
-            ):
-                self._disorder(report, row)
-            previous = (sequence, id_, recorded)
-            if report.first is None:
-                report.first = previous
+            times.append(recorded)
             if stream is not None:
                 stream.version, stream.head = version, b'"%b"' % record_text
                 if stream.tells_of_seals:
                     check_seal(connection, self._findings, number, row=row, content=content)
             hashes.append((indexed, record_hash))
-            own_boxes = boxes.get(indexed, ())
-            if own_boxes or MARKER in content or HASHED in content:
+            if not values.opens:
+                values.withhold(content)
+            elif indexed in boxes or MARKER in content or HASHED in content:
                 name = stream.name if stream else ""
-                sealed.append(Sealed(indexed, id_, name, content, content_hash, own_boxes))
-        report.last = previous
-        self._values.check(connection, sealed)
+                sealed.append(Sealed(indexed, id_, name, content, content_hash, boxes.get(indexed, ())))
+        values.check(connection, sealed)
+        self._check_order(report, [row for row, _, _ in decoded], times)
         return hashes
+
+    def _check_order(
+        self, report: BlockReport, rows: Sequence[tuple[Any, ...]], times: Sequence[bytes]
+    ) -> None:
+        """Check that sequences and ids grow and times do not go back, from the record before the first row on."""
+        places = list(zip([row[2] for row in rows], [row[7] for row in rows], times, strict=True))
+        if not places:
+            return
+        report.first = report.first or places[0]
+        followed = places if report.last is None else [report.last, *places]
+        report.last = places[-1]
+        sequences, ids, recorded = map(list, zip(*followed, strict=True))
+        if sequences == sorted(set(sequences)) and ids == sorted(set(ids)) and recorded == sorted(recorded):
+            return
+        rows_followed = rows if len(followed) == len(rows) else [rows[0], *rows]
+        for before, after, row in zip(followed, followed[1:], rows_followed[1:], strict=False):
+            if not (after[0] > before[0] and after[1] > before[1] and after[2] >= before[2]):
+                self._disorder(report, row)
 
     def _diagnose(
         self, report: BlockReport, row: tuple[Any, ...], header: bytes, content_hash: bytes

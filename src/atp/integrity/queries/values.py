@@ -126,6 +126,11 @@ class ValueChecker:
         self._erasures: dict[str, int] = {}
         self.counts = ValueCounts()
 
+    @property
+    def opens(self) -> bool:
+        """Whether values are opened, and not only counted as withheld."""
+        return self._vault is not None
+
     def restart(self, findings: Findings) -> None:
         """Begin a new count; what was opened stays open."""
         self._findings = findings
@@ -139,9 +144,7 @@ class ValueChecker:
 
     def check(self, connection: Connection, records: Sequence[Sealed]) -> None:
         """Check the records of one chunk, together where they are as they should be, one by one where not."""
-        if self._vault is None:
-            for record in records:
-                self.withhold(record.content)
+        if not records:
             return
         self._open_keys(connection, {key_id for record in records for key_id, _ in record.boxes})
         for record, opened in zip(records, self._open_together(records), strict=True):

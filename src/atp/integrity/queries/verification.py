@@ -49,8 +49,8 @@ from atp.streams import queries as streams
 from atp.streams.commands import TenantVault
 from atp.streams.model import LogHead
 
-BLOCK: Final = 8_192
-"""Records of a block: 32 bundles, a fraction of a second of work."""
+BLOCK: Final = 16_384
+"""Records of a block: 64 bundles, a fraction of a second of work, and long enough to follow streams within it."""
 GAP: Final = 1 << 19
 """So many consecutive positions without a record, unexplained, are the end of the log."""
 PARALLEL_RECORDS: Final = 40_000
