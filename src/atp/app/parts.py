@@ -43,7 +43,10 @@ def open_databases(settings: Settings, projection: SearchProjection) -> tuple[Da
             PostgresDatabase(settings.database, schema=list(projection.schema("postgresql"))),
         )
     database = SqliteDatabase(settings.data / "atp.db", schema=main_schema("sqlite"))
-    search = SqliteDatabase(settings.data / "search.db", schema=list(projection.schema("sqlite")))
+    # The model's rows and its checkpoint are one transaction: what a power cut takes back is projected again.
+    search = SqliteDatabase(
+        settings.data / "search.db", schema=list(projection.schema("sqlite")), durable=False
+    )
     return database, search
 
 

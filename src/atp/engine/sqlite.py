@@ -125,10 +125,17 @@ class SqliteDatabase:
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, path: Path, *, schema: Sequence[str] = (), vfs: str | None = None) -> None:
-        """Open or create `path` and apply `schema`; raises DatabaseInUse and StorageUnavailable."""
+    def __init__(
+        self, path: Path, *, schema: Sequence[str] = (), vfs: str | None = None, durable: bool = True
+    ) -> None:
+        """Open or create `path` and apply `schema`; raises DatabaseInUse and StorageUnavailable.
+
+        `durable` False is for what can be made again from elsewhere, such as the search model: a power cut may
+        take its last transactions back, whole, and never half of one (synchronous=NORMAL).
+        """
         self.path = path
         self._vfs = vfs
+        self._durable = durable
         self._suspect = False
         self._committing = False
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,12 +162,14 @@ class SqliteDatabase:
         raw.set_busy_timeout(BUSY_MS)
         raw.pragma("page_size", 4096)
         raw.pragma("journal_mode", "wal")
-        raw.pragma("synchronous", "full")
+        raw.pragma("synchronous", "full" if self._durable else "normal")
         raw.pragma("foreign_keys", 1)
         raw.pragma("cache_size", -WRITER_CACHE_KIB)
         raw.wal_autocheckpoint(CHECKPOINT_PAGES)
-        if raw.pragma("synchronous") != 2 or raw.pragma("journal_mode") != "wal":
-            raise UnsafeDatabase("this SQLite does not keep synchronous=FULL in WAL mode")
+        if raw.pragma("synchronous") != 1 + self._durable or raw.pragma("journal_mode") != "wal":
+            raise UnsafeDatabase(
+                "this SQLite does not keep the synchronous mode asked for, or not in WAL mode"
+            )
         with raw:
             for statement in schema:
                 raw.execute(ddl(statement))
