@@ -78,6 +78,21 @@ def configure(*, level: str, form: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    logging.getLogger().handlers[:] = [_Libraries(logging.WARNING)]
+
+
+class _Libraries(logging.Handler):
+    """Brings what libraries say into our form: the sentence they wrote, without what they would put into it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        kind = record.exc_info[0] if record.exc_info else None
+        logger().log(
+            record.levelno,
+            "library",
+            library=record.name,
+            said=str(record.msg),
+            exception=kind.__qualname__ if kind else None,
+        )
 
 
 def logger() -> Any:
