@@ -19,7 +19,15 @@ from typing import Any
 
 import pytest
 
+from atp.kernel.hashing import unb64u
+from tests.flows.events import event, until
+from tests.server import Server
 from tests.verifier.builder import ORIGIN, Signer, root, sample
+
+SIZE = 700
+OLD_SIZE = 300
+WANTED = (0, 17, 255, 256, 511, 512, 699)
+"""Positions at the borders of tiles, and some between."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +64,79 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         """Nothing on the terminal."""
 
 
-@pytest.fixture(scope="session")
-def live_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLog]:
-    """A log of 700 records, written by the test builder and served as files."""
-    log = sample(700, Signer(ORIGIN, 1, b"log"), Signer(ORIGIN, 6, b"pq"))
-    directory: Path = log.publish(tmp_path_factory.mktemp("log"))
+@pytest.fixture(scope="session", params=["builder", "server"])
+def live_log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLog]:
+    """A log of 700 records: one written by the test builder and served as files, one of the real server."""
+    made = built if request.param == "builder" else served
+    with made(tmp_path_factory.mktemp("log")) as log:
+        yield log
+
+
+@contextmanager
+def built(directory: Path) -> Iterator[LiveLog]:
+    log = sample(SIZE, Signer(ORIGIN, 1, b"log"), Signer(ORIGIN, 6, b"pq"))
+    log.publish(directory)
     with serving(functools.partial(Quiet, directory=str(directory))) as url:
-        wanted = (0, 17, 255, 256, 511, 512, 699)
         yield LiveLog(
             url=url,
             vkey=log.signers[0].vkey,
             pqvkey=log.signers[1].vkey,
-            old_size=300,
-            old_root=root(log.leaves[:300]),
-            records={n: log.records[n] for n in wanted},
+            old_size=OLD_SIZE,
+            old_root=root(log.leaves[:OLD_SIZE]),
+            records={n: log.records[n] for n in WANTED},
             proof=log.proof,
             receipt=log.receipt,
             policy=log.policy(),
-            hashes={n: log.entries[n] for n in wanted},
+            hashes={n: log.entries[n] for n in WANTED},
         )
+
+
+@contextmanager
+def served(directory: Path) -> Iterator[LiveLog]:
+    """The same of `atp serve`: nothing but what it answers over HTTP goes in."""
+    server = Server(directory).start().lift_limits()
+    try:
+        old = grow(server, OLD_SIZE)
+        grow(server, SIZE)
+        found = server.admin.call("listAuditEvents", query={"limit": 1000, "waitForPosition": SIZE - 1}).json
+        ids = {item["position"]: item["id"] for item in found["items"]}
+        records = {n: server.admin.call("getAuditEvent", path={"id": ids[n]}).json for n in WANTED}
+        keys = {key["algorithm"]: key["vkey"] for key in server.admin.call("getIntegrityKeys").json["keys"]}
+
+        def receipt(position: int, media_type: str) -> bytes:
+            path = f"/api/v1/audit-events/{ids[position]}/proof"
+            answer = server.admin.get(path, headers={"accept": media_type})
+            assert answer.status == 200, answer.content
+            return answer.content
+
+        yield LiveLog(
+            url=f"{server.url}/tlog/{server.status()['logId']}",
+            vkey=keys["Ed25519"],
+            pqvkey=keys["ML-DSA-44"],
+            old_size=OLD_SIZE,
+            old_root=unb64u(old["rootHash"]),
+            records=records,
+            proof=lambda n: receipt(n, "application/vnd.c2sp.tlog-proof").decode(),
+            receipt=lambda n: receipt(n, "application/cose"),
+            policy=server.admin.get(
+                "/api/v1/integrity/keys", headers={"accept": "text/plain"}
+            ).content.decode(),
+            hashes={n: unb64u(record["recordHash"]) for n, record in records.items()},
+        )
+        assert server.size() == SIZE, "somebody wrote to the log while it was looked at"
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def grow(server: Server, size: int) -> dict[str, Any]:
+    """Send events until the log has exactly so many records, and return the checkpoint that covers them."""
+    count = size - server.size() - 1  # One more is the platform record that tells of the batch.
+    events = [event(n, actor={"type": "user", "id": f"u-{n % 10}", "name": "Ada"}) for n in range(count)]
+    assert server.admin.call("ingestAuditEventBatch", json={"events": events}).json["accepted"] == count
+    checkpoint = until(lambda: (s := server.status())["lagRecords"] == 0 and s["checkpoint"])
+    assert checkpoint["size"] == size
+    return dict(checkpoint)
 
 
 @pytest.fixture
