@@ -386,3 +386,35 @@ def test_a_stream_and_a_record_are_verified_alone(held: Held, number: int) -> No
         for target in targets:
             assert positions(held.verify(target)) == {800}
         assert held.verify(Target(scope="stream", stream="document/doc-5")).verified
+
+
+FORGED = [
+    b"",
+    b"{",
+    b"[]",
+    b'{"classification":1,"x":["~hmac:",1,"hash"]}',
+    b'{"classification":{"findings":[["/a","t","high","r","hash"]]},"a":"~hmac:x"}',
+    b'{"classification":{"findings":7},"b":["~hmac:x","hash"],"c":{"~sealed":"short"}}',
+    b'{"kind":"platform","payload":{"stream":["x"],"final_version":"y","merkle_root":1},"type":"event_stream.sealed"}',
+]
+
+
+@pytest.mark.parametrize("content", FORGED)
+@pytest.mark.parametrize("values", [True, False])
+def test_nothing_that_a_record_could_hold_breaks_the_verification(
+    held: Held, number: int, content: bytes, *, values: bool
+) -> None:
+    """INT-06: forged contents and headers are findings at their positions, never a traceback."""
+    ((seal,),) = held.rows(
+        """SELECT r.position FROM records r JOIN streams s ON s.tenant_no = r.tenant_no AND s.stream_no = r.stream_no
+           WHERE s.tenant_no = ? AND s.name LIKE 'atp.event_stream/%'""",
+        (number,),
+    )
+    with held.altered() as raw:
+        for position, column in ((seal, "content"), (650, "content"), (660, "header")):
+            raw.execute(
+                f"UPDATE records SET {column} = ? WHERE tenant_no = ? AND position = ?",
+                (b"\x00" + content, number, position),
+            )
+        result = held.verify(Target(values=values))
+    assert {seal, 650, 660} <= positions(result)

@@ -204,10 +204,10 @@ class BlockChecker:
         decoded: Sequence[_Decoded],
         boxes: Mapping[int, list[tuple[int, bytes]]],
     ) -> list[tuple[int, bytes]]:
-        """The inner loop: rebuild each header, compare, and see that order holds."""
+        """The inner loop: rebuild each header and compare; then values and order."""
         tenant, shard = report.block.tenant.encode(), report.block.shard
-        hashes, sealed, times = [], [], []
-        streams, number, values = self._streams, self._tenant_no, self._values
+        hashes, times = [], []
+        streams, number = self._streams, self._tenant_no
         ulids = encode_ulids([row[7] for row, _, _ in decoded])
         content_hashes = [sha256(content).digest() for _, _, content in decoded]
         record_hashes = [sha256(header).digest() for _, header, _ in decoded]
@@ -220,7 +220,7 @@ class BlockChecker:
             b64u_bytes_of(record_hashes),
             strict=True,
         ):
-            indexed, row_shard, _, tenant_no, position, stream_no, version, id_, _, _ = row
+            indexed, row_shard, _, tenant_no, position, stream_no, version, _, _, _ = row
             stream = streams.get(stream_no)
             if stream is None or stream.version < version - 1:  # The record between them does not read.
                 self._find_streams(connection, [(row, header, content)])
@@ -254,14 +254,32 @@ class BlockChecker:
                 if stream.tells_of_seals:
                     check_seal(connection, self._findings, number, row=row, content=content)
             hashes.append((indexed, record_hash))
-            if not values.opens:
-                values.withhold(content)
-            elif indexed in boxes or MARKER in content or HASHED in content:
-                name = stream.name if stream else ""
-                sealed.append(Sealed(indexed, id_, name, content, content_hash, boxes.get(indexed, ())))
-        values.check(connection, sealed)
+        self._check_values(connection, decoded, content_hashes, boxes)
         self._check_order(report, [row for row, _, _ in decoded], times)
         return hashes
+
+    def _check_values(
+        self,
+        connection: Connection,
+        decoded: Sequence[_Decoded],
+        content_hashes: Sequence[bytes],
+        boxes: Mapping[int, list[tuple[int, bytes]]],
+    ) -> None:
+        """Hand on what holds sealed values, or count them where they are not opened."""
+        if not self._values.opens:
+            for row, _, content in decoded:
+                if not self._values.withhold(content):
+                    message = "The content is not the JSON of a record."
+                    self._findings.add("content_unreadable", message, position=row[0], id=row[7])
+            return
+        sealed = []
+        for (row, _, content), content_hash in zip(decoded, content_hashes, strict=True):
+            own = boxes.get(row[0], ())
+            if own or MARKER in content or HASHED in content:
+                stream = self._streams.get(row[5])
+                name = stream.name if stream else ""
+                sealed.append(Sealed(row[0], row[7], name, content, content_hash, own))
+        self._values.check(connection, sealed)
 
     def _check_order(
         self, report: BlockReport, rows: Sequence[tuple[Any, ...]], times: Sequence[bytes]

@@ -132,9 +132,9 @@ def stream_of(header: bytes) -> str | None:
     """Return the stream that a header names, None if it does not read."""
     try:
         name = msgspec.json.decode(header)["stream"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        return name if "\0" not in name and name.encode() else None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-    return name if isinstance(name, str) and "\0" not in name else None
 
 
 def absence_explained(connection: Connection, tenant_no: int, position: int) -> bool:

@@ -31,6 +31,8 @@ def check_seal(
         name, final, root = payload["stream"], payload["final_version"], payload["merkle_root"]
         if told["type"] != SEALED:
             return
+        if not (isinstance(name, str) and isinstance(final, int)) or "\0" in name:
+            raise TypeError("not what the record of a sealing holds")
     except (ValueError, LookupError, TypeError, RecursionError):
         findings.add("seal", "The record of a sealed stream does not read.", position=position, id=id_)
         return

@@ -136,11 +136,15 @@ class ValueChecker:
         self._findings = findings
         self.counts = ValueCounts()
 
-    def withhold(self, content: bytes) -> None:
-        """Count the sealed values of a content without opening them."""
+    def withhold(self, content: bytes) -> bool:
+        """Count the sealed values of a content without opening them; False for a content that does not read."""
         self.counts.withheld += content.count(MARKER)
         if PSEUDONYM in content and HASHED in content:
-            self.counts.withheld += len(_pseudonyms(_parts(content), ""))
+            try:
+                self.counts.withheld += len(_pseudonyms(_parts(content), ""))
+            except (ValueError, LookupError, TypeError, RecursionError):
+                return False
+        return True
 
     def check(self, connection: Connection, records: Sequence[Sealed]) -> None:
         """Check the records of one chunk, together where they are as they should be, one by one where not."""
