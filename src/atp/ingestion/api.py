@@ -131,10 +131,11 @@ class IngestionApi:
         key = request.parameter("Idempotency-Key")
         batch = Batch(sent, atomic=atomic, idempotency_key=key, received_us=request.received_us)
         loop = asyncio.get_running_loop()
-        with self.room.for_events(len(sent)):
+        with self.room.for_events(len(sent)), telemetry.step("ingest.prepare", events=len(sent)):
             records = await loop.run_in_executor(self.workers, self.processes.prepare, origin, batch)
         appended = append(self.pipeline, self.appender, origin, batch=batch, records=records)
-        outcomes = await asyncio.wrap_future(appended)
+        with telemetry.step("ingest.append", events=len(sent)):
+            outcomes = await asyncio.wrap_future(appended)
         _count(outcomes, started)
         verdicts = _verdicts(outcomes)
         if atomic and verdicts.rejected:
