@@ -26,9 +26,6 @@ from atp.streams.commands import Appender, Closing, Sealer, SubjectKey, TenantVa
 from atp.streams.model import Appended, NewRecord, Outcome
 from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
 
-SUBJECTS_REMEMBERED: Final = 20_000
-"""Subject references kept per tenant: an HMAC each would cost more than a look-up."""
-
 
 _HIDDEN: Final = {
     "RESERVED_KEY": "holds a key beginning with ~, which marks sealed values in records",
@@ -206,7 +203,7 @@ def _protect(work: _Work, draft: Draft, index: int) -> None:
     )
     if opened:
         actor = draft.event["actor"]
-        draft.subject = _subject(work.vault, actor["type"], actor["id"])
+        draft.subject = work.vault.subject_ref(actor["type"], actor["id"])
 
 
 def _describe(work: _Work, draft: Draft, index: int) -> None:
@@ -232,20 +229,6 @@ def _unkeyed(event: dict[str, Any]) -> dict[str, Any]:
 
 def _encode(value: object, *, plain: bool) -> bytes:
     return canonical.encode_plain(value) if plain else canonical.encode(value)
-
-
-_subjects: dict[tuple[int, str, str], bytes] = {}
-
-
-def _subject(vault: TenantVault, actor_type: str, actor_id: str) -> bytes:
-    """Return the subject's reference; remembered, because the HMAC is the same every time."""
-    key = (vault.tenant_no, actor_type, actor_id)
-    ref = _subjects.get(key)
-    if ref is None:
-        if len(_subjects) >= SUBJECTS_REMEMBERED:
-            _subjects.clear()
-        ref = _subjects[key] = vault.subject_ref(actor_type, actor_id)
-    return ref
 
 
 def _seal(work: _Work, drafts: Sequence[Draft]) -> list[NewRecord | Problem]:

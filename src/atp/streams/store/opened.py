@@ -19,6 +19,8 @@ from atp.streams import rules
 from atp.streams.model import Disclosure, Idempotency, SubjectKeyRow
 
 DIGEST_SIZE: Final = 16
+SUBJECT_REFS_MAX: Final = 20_000
+"""References of subjects remembered by a vault: an HMAC for each event would cost more than a look-up."""
 
 
 def subject_aad(tenant_no: int, key_id: int, ref: bytes) -> bytes:
@@ -54,7 +56,11 @@ def open_box(aead: AESGCM, box: bytes, content_hash: bytes) -> bytes:
 
 
 class TenantVault:
-    """The keys of one tenant, open. Immutable but for its wrappers, which a rotation replaces whole."""
+    """The keys of one tenant, open; immutable.
+
+    State: `_subject_refs` remembers references already computed. Any thread may add to it; what two threads add
+    for one subject is the same.
+    """
 
     def __init__(self, tenant_no: int, wrappers: Sequence[Wrapper], index_secret: bytes) -> None:
         self.tenant_no = tenant_no
@@ -62,6 +68,7 @@ class TenantVault:
         self.subject_index_key = derive(index_secret, "subject index")
         self.pseudonym_key = derive(index_secret, "pseudonym")
         self._idempotency_key = derive(index_secret, "idempotency")
+        self._subject_refs: dict[tuple[str, str], bytes] = {}
 
     def wrap(self, plain: bytes, aad: bytes) -> bytes:
         """Wrap under the tenant's current key."""
@@ -80,7 +87,13 @@ class TenantVault:
 
     def subject_ref(self, actor_type: str, actor_id: str) -> bytes:
         """Return the reference under which the keys of a data subject are filed."""
-        return rules.subject_ref(self.subject_index_key, actor_type, actor_id)
+        known = self._subject_refs.get((actor_type, actor_id))
+        if known is None:
+            if len(self._subject_refs) >= SUBJECT_REFS_MAX:
+                self._subject_refs.clear()
+            known = rules.subject_ref(self.subject_index_key, actor_type, actor_id)
+            self._subject_refs[actor_type, actor_id] = known
+        return known
 
     def idempotency(self, key: str, event: bytes) -> Idempotency:
         """Return the keyed digests of an idempotency key and of the event it was used for."""
