@@ -26,7 +26,6 @@ from atp.streams.commands import Appender, Closing, Sealer, SubjectKey, TenantVa
 from atp.streams.model import Appended, NewRecord, Outcome
 from atp.web.body import DEPTH_MAX, parse_json, refuse_duplicate_keys
 
-
 _HIDDEN: Final = {
     "RESERVED_KEY": "holds a key beginning with ~, which marks sealed values in records",
     "INVALID_CHARACTER": "holds a NUL character or half of a surrogate pair",
