@@ -73,6 +73,8 @@ def _probe(
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         event = maker.event().replace(SECOND, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()).encode())
+        # A stream of its own, or the load's next record there would be the newest when the probe looks.
+        event = event.replace(b"{", b'{"stream":"probe/%d-%d",' % (id(path), len(found)), 1)
         status, record = ask(connection, server.key, "POST", "/api/v1/audit-events", event)
         if status != 201:
             raise RuntimeError(f"the probe was refused: {status} {record}")
